@@ -1,0 +1,81 @@
+"""The `circuitbook` command: what authors and readers type in a terminal."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says in one line what was wrong, instead of repeating the usage."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
+def book_root(folder: Path) -> Path:
+    """The checkout around `folder`: the nearest folder above it, or itself, that has a book."""
+    for candidate in (folder, *folder.parents):
+        if (candidate / "book").is_dir():
+            return candidate
+    raise ValueError(f"no book/ in {folder} or above it; run this in a checkout of circuitbook.")
+
+
+def build(arguments: argparse.Namespace) -> int:
+    """Make the notebooks, or only say which are stale."""
+    try:
+        from circuitbook import authoring
+    except ModuleNotFoundError as missing:
+        raise ValueError(f"build needs {missing.name}: pip install -e '.[dev]'") from None
+
+    root = book_root(Path.cwd())
+    if not arguments.check:
+        authoring.build(root, arguments.chapter)
+        return 0
+    lines = list(authoring.stale(root, arguments.chapter))
+    print("\n".join(lines) or "notebooks/ and solutions/ are fresh")
+    return 1 if lines else 0
+
+
+def progress(arguments: argparse.Namespace) -> int:
+    """Say what this reader has passed; or write all that is kept of it to a file, or begin anew."""
+    from circuitbook import progress as kept
+
+    if arguments.export:
+        kept.export(arguments.export)
+        print(f"wrote {arguments.export}")
+    elif arguments.reset:
+        kept.reset()
+        print(f"progress begins anew; {kept.file()} keeps what was before")
+    else:
+        from circuitbook import exercises
+
+        print(exercises.progress())
+    return 0
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command: 0 if it did what was asked, 1 if it could not."""
+    parser = Parser(prog="circuitbook", description=__doc__)
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    command = commands.add_parser("build", help="make notebooks/ and solutions/ from book/")
+    command.add_argument("chapter", nargs="*", help="01, 02, ...; all of them when none is named")
+    command.add_argument("--check", action="store_true", help="only say which files are stale")
+    command.set_defaults(run=build)
+
+    command = commands.add_parser("progress", help="say which exercises you have passed")
+    instead = command.add_mutually_exclusive_group()
+    instead.add_argument("--export", type=Path, metavar="FILE", help="write it all to a JSON file")
+    instead.add_argument("--reset", action="store_true", help="begin anew")
+    command.set_defaults(run=progress)
+
+    arguments = parser.parse_args(words)
+    try:
+        return arguments.run(arguments)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"circuitbook: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1956 @@
+"""Chapter 1, "Build a transformer": its nineteen exercises, the mistakes that readers make in
+them, its quizzes."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from einops import einsum, rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from circuitbook import model
+from circuitbook.exercises.engine import Exercise, Option, Quiz, normal
+from circuitbook.model import Config, Transformer
+from circuitbook.weights import split_c_attn
+
+
+def lively(*, seed: int = 0, **sizes) -> Transformer:
+    """A small model with every parameter random, large enough that each part of it shows in the
+    result."""
+    few = {"n_layers": 2, "d_model": 6, "n_heads": 2, "d_head": 3, "d_vocab": 11, "n_ctx": 8}
+    weights = Transformer(Config(**few | {"d_mlp": 10, "eps": 0.01} | sizes), seed)
+    random = torch.Generator().manual_seed(seed)
+    for parameter in weights.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=random) * 0.7
+    return weights.requires_grad_(False)
+
+
+def random_tokens(*shape: int, below: int, seed: int = 0) -> Tensor:
+    return torch.randint(below, shape, generator=torch.Generator().manual_seed(seed))
+
+
+# 1.1
+
+
+def columns_instead_of_rows(tokens, W_E):
+    """Each vector you return is a column of W_E. A token's vector is its row: index the first
+    axis."""
+    return W_E.mT[tokens]
+
+
+def scaled_by_root_d_model(tokens, W_E):
+    """Your vectors are √d_model times too long. The first transformer did that; GPT-2 adds the
+    rows as they are."""
+    return W_E[tokens] * math.sqrt(W_E.shape[-1])
+
+
+def counts_tokens_from_one(tokens, W_E):
+    """Every token got its left neighbour's row in W_E. Tokens count from 0: index with the token
+    itself."""
+    return W_E[tokens - 1]
+
+
+def bag_of_tokens(tokens, W_E):
+    """You summed over the sentence, so one vector is left for each row of the batch. Keep one
+    per position."""
+    return W_E[tokens].sum(dim=1)
+
+
+def first_sentence_for_all(tokens, W_E):
+    """Every row of your batch is the first sentence. Index W_E with the whole [batch pos]
+    tensor."""
+    return W_E[tokens[:1]].expand(len(tokens), -1, -1)
+
+
+EMBED = Exercise(
+    id="1.1",
+    title="embed",
+    answer=model.embed,
+    cases={
+        "as many tokens as d_model": (random_tokens(2, 5, below=6), *normal((6, 6))),
+        "two sentences of five tokens": (random_tokens(2, 5, below=11, seed=1), *normal((11, 4))),
+        "one token": (torch.tensor([[3]]), *normal((7, 3))),
+    },
+    mistakes=[
+        columns_instead_of_rows,
+        scaled_by_root_d_model,
+        counts_tokens_from_one,
+        bag_of_tokens,
+        first_sentence_for_all,
+    ],
+    variants=[
+        lambda tokens, W_E: functional.embedding(tokens, W_E),
+        lambda tokens, W_E: functional.one_hot(tokens, len(W_E)).to(W_E.dtype) @ W_E,
+    ],
+    hints=[
+        (
+            "W_E has one row per token of the vocabulary. What do you get when you index its "
+            "first axis?"
+        ),
+        (
+            "PyTorch lets you index with a whole tensor: W[index] has the shape of index, then "
+            "W's other axes."
+        ),
+        "tokens is [batch pos], W_E[...] adds d_model at the end. One line, no loop.",
+    ],
+    difficulty=1,
+    minutes=5,
+)
+
+
+# 1.2
+
+
+def looks_up_tokens(tokens, W_pos):
+    """You read the row of each token. W_pos knows positions only: rows 0, 1, 2, ... whatever the
+    tokens are."""
+    return W_pos[tokens]
+
+
+def counts_positions_from_one(tokens, W_pos):
+    """The first position got row 1. Positions count from 0."""
+    return repeat(W_pos[1 : tokens.shape[1] + 1], "pos d -> batch pos d", batch=len(tokens))
+
+
+def last_positions(tokens, W_pos):
+    """You took the last rows of W_pos. A text starts at position 0, however short it is."""
+    return repeat(W_pos[-tokens.shape[1] :], "pos d -> batch pos d", batch=len(tokens))
+
+
+def no_batch(tokens, W_pos):
+    """Your result has no batch axis. Repeat the same rows for every sentence of the batch."""
+    return W_pos[: tokens.shape[1]]
+
+
+def whole_table(tokens, W_pos):
+    """You returned all n_ctx positions. Take as many rows as the text has tokens."""
+    return repeat(W_pos, "pos d -> batch pos d", batch=len(tokens))
+
+
+POSITIONAL_EMBEDDING = Exercise(
+    id="1.2",
+    title="positional embedding",
+    answer=model.positional_embedding,
+    cases={
+        "two sentences of five tokens": (random_tokens(2, 5, below=7), *normal((9, 4))),
+        "one sentence of three tokens": (random_tokens(1, 3, below=8, seed=1), *normal((9, 2))),
+    },
+    mistakes=[looks_up_tokens, counts_positions_from_one, last_positions, no_batch, whole_table],
+    variants=[
+        lambda tokens, W_pos: W_pos[torch.arange(tokens.shape[1])].expand(len(tokens), -1, -1),
+        lambda tokens, W_pos: torch.stack([W_pos[: tokens.shape[1]]] * len(tokens)),
+    ],
+    hints=[
+        "Does the result depend on which tokens the text has, or only on how many?",
+        "Position i gets row i of W_pos, so you need its first tokens.shape[1] rows.",
+        "The result is [batch pos d_model]: einops' repeat, or expand, adds the batch axis.",
+    ],
+    difficulty=1,
+    minutes=5,
+)
+
+
+# 1.3
+
+
+def _layer_norm(x, w, b, eps=1e-5, *, centre=True, variance=None, dim=-1):
+    mean = x.mean(dim=dim, keepdim=True)
+    variance = x.var(dim=dim, unbiased=False, keepdim=True) if variance is None else variance
+    return (x - mean if centre else x) / (variance + eps).sqrt() * w + b
+
+
+def unbiased_variance(x, w, b, eps=1e-5):
+    """Your vectors are a little too short: you divided by d_model - 1. LayerNorm divides by d_model
+    (torch's var and std need unbiased=False)."""
+    return _layer_norm(x, w, b, eps, variance=x.var(dim=-1, unbiased=True, keepdim=True))
+
+
+def eps_outside_the_root(x, w, b, eps=1e-5):
+    """You added eps to the standard deviation. It belongs under the root: √(variance + eps)."""
+    std = x.var(dim=-1, unbiased=False, keepdim=True).sqrt()
+    return (x - x.mean(dim=-1, keepdim=True)) / (std + eps) * w + b
+
+
+def eps_forgotten(x, w, b, eps=1e-5):
+    """You divided by √variance, without eps: a constant vector would give 0 / 0. Add eps under
+    the root."""
+    return _layer_norm(x, w, b, 0.0)
+
+
+def normalised_over_positions(x, w, b, eps=1e-5):
+    """You averaged over positions. Each position's vector is normalised alone, over d_model: the
+    last axis."""
+    return _layer_norm(x, w, b, eps, dim=1)
+
+
+def normalised_over_everything(x, w, b, eps=1e-5):
+    """You used one mean and one variance for all vectors. Each has its own: dim=-1,
+    keepdim=True."""
+    return _layer_norm(x, w, b, eps, dim=tuple(range(x.ndim)))
+
+
+def shift_forgotten(x, w, b, eps=1e-5):
+    """Your result has mean 0 before w: the last step, adding b, is missing."""
+    return _layer_norm(x, w, torch.zeros_like(b), eps)
+
+
+def stretch_forgotten(x, w, b, eps=1e-5):
+    """You never used w: multiply by it, number by number, before you add b."""
+    return _layer_norm(x, torch.ones_like(w), b, eps)
+
+
+def divided_by_variance(x, w, b, eps=1e-5):
+    """You divided by the variance. Divide by its root, the standard deviation."""
+    variance = x.var(dim=-1, unbiased=False, keepdim=True) + eps
+    return (x - x.mean(dim=-1, keepdim=True)) / variance * w + b
+
+
+def not_centred(x, w, b, eps=1e-5):
+    """You divided x without subtracting its mean first: that is RMSNorm's way only in part, and
+    not GPT-2's."""
+    return _layer_norm(x, w, b, eps, centre=False)
+
+
+def mean_square_for_variance(x, w, b, eps=1e-5):
+    """Your variance is the mean of x². Take the mean of (x - mean)²: the squares of the centred
+    vector."""
+    return _layer_norm(x, w, b, eps, variance=x.pow(2).mean(dim=-1, keepdim=True))
+
+
+def shifted_before_stretched(x, w, b, eps=1e-5):
+    """You multiplied b by w as well. First stretch by w, then add b."""
+    return _layer_norm(x, torch.ones_like(w), b, eps) * w
+
+
+LAYER_NORM = Exercise(
+    id="1.3",
+    title="LayerNorm",
+    answer=model.layer_norm,
+    cases={
+        "six vectors, a large eps": (*normal((2, 3, 4), (4,), (4,)), 0.1),
+        "one long vector": (10 + normal((1, 1, 64))[0], *normal((64,), (64,), seed=1), 0.01),
+    },
+    mistakes=[
+        unbiased_variance,
+        eps_outside_the_root,
+        eps_forgotten,
+        normalised_over_positions,
+        normalised_over_everything,
+        shift_forgotten,
+        stretch_forgotten,
+        divided_by_variance,
+        not_centred,
+        mean_square_for_variance,
+        shifted_before_stretched,
+    ],
+    variants=[
+        lambda x, w, b, eps=1e-5: functional.layer_norm(x, w.shape, w, b, eps),
+        lambda x, w, b, eps=1e-5: (
+            w * (x - x.mean(-1)[..., None]) * (x.var(-1, correction=0)[..., None] + eps).rsqrt() + b
+        ),
+    ],
+    hints=[
+        (
+            "Four steps, in this order: centre, divide, stretch, shift. Which axis do the mean "
+            "and the variance run over?"
+        ),
+        (
+            "keepdim=True keeps the axis that you average away, with length 1, so that "
+            "subtracting works by itself."
+        ),
+        (
+            "The variance is the mean of the centred vector's squares; eps is added to it before"
+            " the root is taken."
+        ),
+    ],
+    difficulty=2,
+    minutes=10,
+)
+
+
+# 1.4
+
+
+def _scores(q, k, pattern="b q h d, b k h d -> b h q k"):
+    return einsum(q, k, pattern) / math.sqrt(q.shape[-1])
+
+
+def no_scale(q, k):
+    """Your scores are √d_head times too large, so the softmax will be too sure of itself: divide
+    by √d_head."""
+    return _scores(q, k) * math.sqrt(q.shape[-1])
+
+
+def scaled_by_d_model(q, k):
+    """Your scores are too small: you divided by √d_model. Each head's dot product runs over
+    d_head numbers."""
+    return _scores(q, k) / math.sqrt(q.shape[-2])
+
+
+def scaled_by_d_head_without_root(q, k):
+    """You divided by d_head. Divide by its root: a sum of d_head random products is about
+    √d_head large."""
+    return _scores(q, k) / math.sqrt(q.shape[-1])
+
+
+def queries_and_keys_swapped(q, k):
+    """Rows and columns are swapped: row i must hold the scores of query i, with the keys along
+    the last axis."""
+    return _scores(k, q)
+
+
+def heads_summed(q, k):
+    """Every head has the same scores: you summed over heads as well. Keep `head` on the right of
+    the arrow."""
+    scores = einsum(q, k, "b q h d, b k h d -> b q k")
+    return repeat(scores, "b q k -> b h q k", h=q.shape[2]) / math.sqrt(q.shape[-1])
+
+
+def heads_mixed_by_reshape(q, k):
+    """Your heads are mixed with the positions: reshape does not move axes. Name the axes in
+    einsum instead, or transpose pos and head first."""
+    batch, pos, head, d_head = q.shape
+    mixed = [x.reshape(batch, head, pos, d_head) for x in (q, k)]
+    return einsum(*mixed, "b h q d, b h k d -> b h q k") / math.sqrt(d_head)
+
+
+def head_axis_last(q, k):
+    """The numbers are right, the axes are not: return [batch head q_pos k_pos]."""
+    return _scores(q, k, "b q h d, b k h d -> b q k h")
+
+
+ATTENTION_SCORES = Exercise(
+    id="1.4",
+    title="attention scores",
+    answer=model.attention_scores,
+    cases={
+        "five positions, three heads": normal((2, 5, 3, 4), (2, 5, 3, 4)),
+        "as many positions as heads": normal((2, 3, 3, 5), (2, 3, 3, 5), seed=1),
+    },
+    mistakes=[
+        no_scale,
+        scaled_by_d_model,
+        scaled_by_d_head_without_root,
+        queries_and_keys_swapped,
+        heads_summed,
+        heads_mixed_by_reshape,
+        head_axis_last,
+    ],
+    variants=[
+        lambda q, k: q.transpose(1, 2) @ k.permute(0, 2, 3, 1) * q.shape[-1] ** -0.5,
+        lambda q, k: torch.einsum("bihd,bjhd->bhij", q / q.shape[-1] ** 0.5, k),
+    ],
+    hints=[
+        "Each score compares one query with one key of the same head: over which axis do you sum?",
+        (
+            "In einsum, give the two position axes different names, q_pos and k_pos; batch and "
+            "head stay on both sides."
+        ),
+        '"batch q_pos head d_head, batch k_pos head d_head -> batch head q_pos k_pos".',
+    ],
+    difficulty=2,
+    minutes=10,
+)
+
+
+# 1.5
+
+
+def _hidden(scores, diagonal, value=-torch.inf):
+    later = torch.ones_like(scores, dtype=torch.bool).triu(diagonal=diagonal)
+    return scores.masked_fill(later, value)
+
+
+def hides_the_present_too(scores):
+    """No position can read itself any more, and the first can read nothing. Hide keys strictly
+    later than the query: triu(diagonal=1)."""
+    return _hidden(scores, 0)
+
+
+def shows_one_position_ahead(scores):
+    """Each position still sees the next one, which is the token it has to guess. The diagonal is
+    1, not 2."""
+    return _hidden(scores, 2)
+
+
+def hides_the_past(scores):
+    """You hid the earlier positions and left the later ones. Columns are keys: hide the upper
+    right triangle."""
+    earlier = torch.ones_like(scores, dtype=torch.bool).tril(diagonal=-1)
+    return scores.masked_fill(earlier, -torch.inf)
+
+
+def zeros_for_minus_infinity(scores):
+    """You set hidden scores to 0. exp(0) is 1, so they would still be read; -inf becomes exactly
+    0."""
+    return _hidden(scores, 1, 0.0)
+
+
+def infinity_times_zero(scores):
+    """You multiplied a mask by infinity: 0 · inf is NaN, so there are NaNs where nothing is
+    hidden. Use masked_fill or torch.where."""
+    return scores + torch.ones_like(scores).triu(diagonal=1) * -torch.inf
+
+
+def minus_one_for_minus_infinity(scores):
+    """Your hidden scores are just lower, not hidden: after the softmax some weight is left. Use
+    -inf."""
+    return _hidden(scores, 1, -1.0)
+
+
+def hides_nothing(scores):
+    """Nothing is hidden: masked_fill returns a new tensor; return that one."""
+    return scores.clone()
+
+
+def hidden_is_hidden(function: Callable, scores: Tensor) -> Tensor:
+    """Any score below -10,000 counts as -inf: after the softmax nothing of it is left."""
+    masked = function(scores)
+    if not isinstance(masked, Tensor):
+        return masked
+    return masked.masked_fill(masked < -1e4, -torch.inf)
+
+
+CAUSAL_MASK = Exercise(
+    id="1.5",
+    title="causal mask",
+    answer=model.causal_mask,
+    run=hidden_is_hidden,
+    cases={
+        "five positions": normal((2, 3, 5, 5)),
+        "two positions": normal((1, 1, 2, 2), seed=1),
+    },
+    mistakes=[
+        hides_the_present_too,
+        shows_one_position_ahead,
+        hides_the_past,
+        zeros_for_minus_infinity,
+        infinity_times_zero,
+        minus_one_for_minus_infinity,
+        hides_nothing,
+    ],
+    variants=[
+        lambda scores: scores.masked_fill(~torch.ones(scores.shape[-2:]).tril().bool(), -1e9),
+        lambda scores: scores + torch.full_like(scores, -torch.inf).triu(1),
+        lambda scores: torch.where(
+            torch.arange(scores.shape[-1]) > torch.arange(scores.shape[-2])[:, None],
+            torch.finfo(scores.dtype).min,
+            scores,
+        ),
+    ],
+    hints=[
+        "Row i is the query at position i. Which columns j may it not see: j > i or j ≥ i?",
+        "torch.triu with diagonal=1 marks what lies strictly above the diagonal.",
+        (
+            "Build a boolean tensor that is True where the key is later, then "
+            "scores.masked_fill(later, -torch.inf)."
+        ),
+    ],
+    difficulty=1,
+    minutes=10,
+)
+
+
+# 1.6
+
+
+def softmax_over_queries(masked_scores):
+    """Your columns sum to 1, your rows do not. Each query shares out its attention: softmax over
+    keys, dim=-1."""
+    return masked_scores.softmax(dim=-2)
+
+
+def softmax_over_heads(masked_scores):
+    """Your weights sum to 1 over heads. Heads do not share: each has a softmax of its own over
+    keys, dim=-1."""
+    return masked_scores.nan_to_num(neginf=-1e9).softmax(dim=1)
+
+
+def not_divided_by_the_sum(masked_scores):
+    """You took exp and stopped: the rows sum to anything. Divide each row by its sum."""
+    return masked_scores.exp()
+
+
+def exp_overflows(masked_scores):
+    """Right for small scores; for large ones exp overflows to inf, and inf / inf is NaN.
+    Subtract each row's maximum first, or use torch.softmax, which does."""
+    exp = masked_scores.exp()
+    return exp / exp.sum(dim=-1, keepdim=True)
+
+
+def one_softmax_for_the_whole_head(masked_scores):
+    """All weights of a head sum to 1 together. Each row is a distribution of its own: dim=-1."""
+    return masked_scores.flatten(-2).softmax(dim=-1).reshape(masked_scores.shape)
+
+
+def log_probabilities(masked_scores):
+    """These are log-probabilities: negative, and -inf where hidden. Attention needs the
+    probabilities."""
+    return masked_scores.log_softmax(dim=-1)
+
+
+def sigmoid_of_each(masked_scores):
+    """You squashed each score alone, so rows do not sum to 1: keys compete for attention in a
+    softmax."""
+    return masked_scores.sigmoid()
+
+
+ATTENTION_PATTERN = Exercise(
+    id="1.6",
+    title="attention pattern",
+    answer=model.attention_pattern,
+    cases={
+        "four positions": (model.causal_mask(normal((2, 3, 4, 4))[0]),),
+        "large scores": (model.causal_mask(300 * normal((1, 2, 3, 3), seed=1)[0]),),
+    },
+    mistakes=[
+        softmax_over_queries,
+        softmax_over_heads,
+        not_divided_by_the_sum,
+        exp_overflows,
+        one_softmax_for_the_whole_head,
+        log_probabilities,
+        sigmoid_of_each,
+    ],
+    variants=[
+        lambda scores: functional.softmax(scores, dim=3),
+        lambda scores: (scores - scores.logsumexp(dim=-1, keepdim=True)).exp(),
+    ],
+    hints=[
+        "Which axis must sum to 1: the queries or the keys?",
+        "The keys are the last axis, and -inf turns into a weight of exactly 0.",
+        "torch's softmax(dim=...) also keeps large scores from overflowing.",
+    ],
+    difficulty=1,
+    minutes=5,
+)
+
+
+# 1.7
+
+
+def pattern_transposed(pattern, v):
+    """You used the pattern the wrong way round: row i of it says where position i reads. Sum
+    over its columns, k_pos."""
+    return einsum(pattern, v, "b h k q, b k h d -> b q h d")
+
+
+def plain_sum_of_values(pattern, v):
+    """You summed values without their weights: every position brings the same. Multiply by the
+    pattern."""
+    return repeat(v.sum(dim=1), "b h d -> b q h d", q=v.shape[1])
+
+
+def only_the_most_attended(pattern, v):
+    """You took the value of the strongest position alone. Attention is a mixture: weigh every
+    value."""
+    hard = functional.one_hot(pattern.argmax(dim=-1), v.shape[1]).to(v.dtype)
+    return einsum(hard, v, "b h q k, b k h d -> b q h d")
+
+
+def own_value_only(pattern, v):
+    """Each position got its own value back. Sum over the positions it reads: k_pos belongs to v,
+    q_pos stays."""
+    return einsum(pattern, v, "b h q k, b q h d -> b q h d")
+
+
+def values_of_all_heads(pattern, v):
+    """Your heads all carry the sum over heads. Each head reads its own values: keep `head` on
+    the right."""
+    mixed = einsum(pattern, v, "b h q k, b k g d -> b q h d")
+    return mixed
+
+
+def positions_not_moved_back(pattern, v):
+    """The numbers are right, the axes are not: return [batch q_pos head d_head], as q, k and v
+    have them."""
+    return einsum(pattern, v, "b h q k, b k h d -> b h q d")
+
+
+WEIGHTED_VALUES = Exercise(
+    id="1.7",
+    title="weighted sum of values",
+    answer=model.weighted_values,
+    cases={
+        "five positions, three heads": (
+            model.causal_mask(normal((2, 3, 5, 5))[0]).softmax(dim=-1),
+            *normal((2, 5, 3, 4), seed=1),
+        ),
+        "as many positions as heads": (
+            model.causal_mask(normal((1, 3, 3, 3), seed=2)[0]).softmax(dim=-1),
+            *normal((1, 3, 3, 4), seed=3),
+        ),
+    },
+    mistakes=[
+        pattern_transposed,
+        plain_sum_of_values,
+        only_the_most_attended,
+        own_value_only,
+        values_of_all_heads,
+        positions_not_moved_back,
+    ],
+    variants=[
+        lambda pattern, v: (pattern @ v.transpose(1, 2)).transpose(1, 2),
+        lambda pattern, v: torch.einsum("bhqk,bkhd->bqhd", pattern, v).contiguous(),
+    ],
+    hints=[
+        "For one query: multiply each value by its weight, and add. Which axis disappears?",
+        "v's positions are the ones that are read, so its pos axis is the pattern's last: k_pos.",
+        '"batch head q_pos k_pos, batch k_pos head d_head -> batch q_pos head d_head"',
+    ],
+    difficulty=2,
+    minutes=5,
+)
+
+
+# 1.8
+
+_WRITE = "b p h d, h d m -> b p m"
+
+
+def bias_once_per_head(z, W_O, b_O):
+    """b_O came in once per head. It belongs to the layer: add it once, after the sum over heads."""
+    return einsum(z, W_O, _WRITE) + len(W_O) * b_O
+
+
+def output_bias_forgotten(z, W_O, b_O):
+    """You are off by the same vector at every position: b_O is missing."""
+    return einsum(z, W_O, _WRITE)
+
+
+def heads_in_the_wrong_order(z, W_O, b_O):
+    """You flattened head and d_head in another order for z than for W_O, so heads meet the wrong
+    rows. Let einsum sum over both axes, or flatten both as (head d_head)."""
+    flat = rearrange(z, "b p h d -> b p (d h)")
+    return flat @ rearrange(W_O, "h d m -> (h d) m") + b_O
+
+
+def mean_over_heads(z, W_O, b_O):
+    """Your result is n_heads times too small: heads add up, they are not averaged."""
+    return einsum(z, W_O, _WRITE) / len(W_O) + b_O
+
+
+def heads_kept_apart(z, W_O, b_O):
+    """You kept one vector per head. The stream takes their sum: drop `head` on the right of the
+    arrow."""
+    return einsum(z, W_O, "b p h d, h d m -> b p h m") + b_O
+
+
+def first_heads_matrix_for_all(z, W_O, b_O):
+    """Every head wrote through the first head's W_O. Each has a matrix of its own: head is an
+    axis of W_O too."""
+    return einsum(z, W_O[0], "b p h d, d m -> b p m") + b_O
+
+
+ATTENTION_OUT = Exercise(
+    id="1.8",
+    title="write back through W_O",
+    answer=model.attention_out,
+    cases={
+        "three heads": normal((2, 5, 3, 4), (3, 4, 6), (6,)),
+        "as many heads as d_head": normal((1, 2, 4, 4), (4, 4, 5), (5,), seed=1),
+    },
+    mistakes=[
+        bias_once_per_head,
+        output_bias_forgotten,
+        heads_in_the_wrong_order,
+        mean_over_heads,
+        heads_kept_apart,
+        first_heads_matrix_for_all,
+    ],
+    variants=[
+        lambda z, W_O, b_O: z.flatten(2) @ W_O.flatten(0, 1) + b_O,
+        lambda z, W_O, b_O: sum(z[:, :, head] @ W_O[head] for head in range(len(W_O))) + b_O,
+    ],
+    hints=[
+        "Each head turns its d_head numbers into d_model numbers, by its own W_O. And then?",
+        "What the heads write is added: sum over head and over d_head in one einsum.",
+        '"batch pos head d_head, head d_head d_model -> batch pos d_model", then + b_O, once.',
+    ],
+    difficulty=2,
+    minutes=10,
+)
+
+
+# 1.9
+
+
+def _attention(x, weights, *, q=None, k=None, v=None, scores=None, pattern=None):
+    q = model.project(x, weights.W_Q, weights.b_Q) if q is None else q
+    k = model.project(x, weights.W_K, weights.b_K) if k is None else k
+    v = model.project(x, weights.W_V, weights.b_V) if v is None else v
+    raw = model.attention_scores(q, k)
+    masked = model.causal_mask(raw) if scores is None else scores(raw)
+    weighted = model.attention_pattern(masked) if pattern is None else pattern(masked)
+    z = model.weighted_values(weighted, v)
+    return model.attention_out(z, weights.W_O, weights.b_O)
+
+
+def mask_forgotten(x, weights):
+    """The first position changes with the later ones: without the mask every position reads the
+    future."""
+    return _attention(x, weights, scores=lambda raw: raw)
+
+
+def mask_after_softmax(x, weights):
+    """Your rows sum to less than 1: hide the later positions before the softmax, not after it."""
+    return _attention(x, weights, scores=lambda raw: raw, pattern=lambda s: s.softmax(-1).tril())
+
+
+def scale_forgotten(x, weights):
+    """Your patterns are too peaked: the scores were never divided by √d_head."""
+    root = math.sqrt(weights.W_Q.shape[-1])
+    return _attention(x, weights, scores=lambda raw: model.causal_mask(raw * root))
+
+
+def keys_from_the_query_matrix(x, weights):
+    """Your keys are queries: project with W_K and b_K."""
+    return _attention(x, weights, k=model.project(x, weights.W_Q, weights.b_Q))
+
+
+def values_from_the_key_matrix(x, weights):
+    """Your values are keys: project with W_V and b_V."""
+    return _attention(x, weights, v=model.project(x, weights.W_K, weights.b_K))
+
+
+def queries_keys_swapped(x, weights):
+    """Queries and keys are swapped: the row that reads is projected with W_Q, the column that is
+    read with W_K."""
+    return _attention(
+        x,
+        weights,
+        q=model.project(x, weights.W_K, weights.b_K),
+        k=model.project(x, weights.W_Q, weights.b_Q),
+    )
+
+
+def projection_biases_forgotten(x, weights):
+    """b_Q, b_K and b_V are missing: each projection is x W + b."""
+    return _attention(
+        x, weights, **{n.lower(): model.project(x, getattr(weights, f"W_{n}"), 0) for n in "QKV"}
+    )
+
+
+def stream_added_already(x, weights):
+    """You added x to the result. The layer returns what it writes; adding it to the stream is
+    the block's work."""
+    return x + _attention(x, weights)
+
+
+def attention_case(pos: int, seed: int = 0, **sizes) -> Callable[[], tuple]:
+    def arguments():
+        weights = lively(seed=seed, **sizes).blocks[0].attn
+        return (*normal((2, pos, weights.W_Q.shape[1]), seed=seed), weights)
+
+    return arguments
+
+
+ATTENTION = Exercise(
+    id="1.9",
+    title="the attention layer",
+    answer=model.attention,
+    cases={
+        "five positions, two heads": attention_case(5),
+        "three heads that do not share out d_model": attention_case(4, seed=1, n_heads=3, d_head=5),
+    },
+    mistakes=[
+        mask_forgotten,
+        mask_after_softmax,
+        scale_forgotten,
+        keys_from_the_query_matrix,
+        values_from_the_key_matrix,
+        queries_keys_swapped,
+        projection_biases_forgotten,
+        stream_added_already,
+    ],
+    variants=[
+        lambda x, w: model.attention_out(
+            functional.scaled_dot_product_attention(
+                *(
+                    (torch.einsum("bpm,hmd->bhpd", x, W) + b[:, None])
+                    for W, b in ((w.W_Q, w.b_Q), (w.W_K, w.b_K), (w.W_V, w.b_V))
+                ),
+                is_causal=True,
+            ).transpose(1, 2),
+            w.W_O,
+            w.b_O,
+        ),
+    ],
+    hints=[
+        (
+            "You have all six steps: project three times, score, mask, softmax, weighted values,"
+            " write back."
+        ),
+        "`project(x, W, b)` is given above. weights has W_Q, b_Q, W_K, b_K, W_V, b_V, W_O and b_O.",
+        (
+            "q, k, v = ...; pattern = attention_pattern(causal_mask(attention_scores(q, k))); "
+            "then 1.7, then 1.8."
+        ),
+    ],
+    difficulty=2,
+    minutes=15,
+)
+
+
+# 1.10
+
+
+def exact_form(x):
+    """You are off by less than 0.001: this is the exact GELU, with erf. GPT-2 was trained with
+    the tanh form."""
+    return functional.gelu(x)
+
+
+def relu(x):
+    """Negative numbers all became 0: that is ReLU. GELU lets a little of them through."""
+    return x.relu()
+
+
+def sigmoid_form(x):
+    """This is x · sigmoid(1.702 x), another approximation of GELU. GPT-2 uses the one with tanh."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+def swish(x):
+    """This is x · sigmoid(x), called SiLU or swish. GPT-2 uses GELU's tanh form."""
+    return functional.silu(x)
+
+
+def half_forgotten(x):
+    """Your result is twice too large: 1 + tanh goes from 0 to 2, so a factor ½ belongs in front."""
+    return 2 * model.gelu(x)
+
+
+def square_for_cube(x):
+    """Right for small x, wrong further out and not alike on both sides: the inner term has x³,
+    not x²."""
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**2)))
+
+
+def root_forgotten(x):
+    """The curve bends too late: the factor in front of the bracket is √(2/π), not 2/π."""
+    return 0.5 * x * (1 + torch.tanh(2 / math.pi * (x + 0.044715 * x**3)))
+
+
+def one_forgotten(x):
+    """Your curve is even, f(-x) = f(x): the 1 in (1 + tanh(...)) is missing."""
+    return 0.5 * x * torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+
+
+GELU = Exercise(
+    id="1.10",
+    title="GELU",
+    answer=model.gelu,
+    cases={
+        "from -3 to 3": (torch.linspace(-3, 3, 31),),
+        "a batch": normal((2, 3, 4)),
+    },
+    mistakes=[
+        exact_form,
+        relu,
+        sigmoid_form,
+        swish,
+        half_forgotten,
+        square_for_cube,
+        root_forgotten,
+        one_forgotten,
+    ],
+    variants=[
+        lambda x: functional.gelu(x, approximate="tanh"),
+        lambda x: x * torch.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)),
+    ],
+    hints=[
+        (
+            "The formula stands in the task; write it from the inside out: the cube, the "
+            "bracket, the tanh."
+        ),
+        "math.sqrt(2 / math.pi) is a plain number; torch.tanh works on the whole tensor.",
+        "0.5 * x * (1 + torch.tanh(... * (x + 0.044715 * x**3)))",
+    ],
+    tolerance=3e-6,
+    difficulty=1,
+    minutes=5,
+)
+
+
+# 1.11
+
+
+def _mlp(x, weights, activation=model.gelu, b_in=1, b_out=1):
+    post = activation(x @ weights.W_in + b_in * weights.b_in)
+    return post @ weights.W_out + b_out * weights.b_out
+
+
+def no_nonlinearity(x, weights):
+    """Without GELU between them the two matrices are one matrix: the layer cannot say "if"."""
+    return _mlp(x, weights, activation=lambda pre: pre)
+
+
+def relu_for_gelu(x, weights):
+    """You used ReLU between the matrices. GPT-2 uses GELU, your 1.10."""
+    return _mlp(x, weights, activation=torch.relu)
+
+
+def exact_gelu(x, weights):
+    """You are off by a little everywhere: functional.gelu is the exact form by default. Use your
+    1.10."""
+    return _mlp(x, weights, activation=functional.gelu)
+
+
+def first_bias_forgotten(x, weights):
+    """b_in is missing: a neuron's bias says how much it needs before it fires."""
+    return _mlp(x, weights, b_in=0)
+
+
+def second_bias_forgotten(x, weights):
+    """You are off by one vector at every position: b_out is missing."""
+    return _mlp(x, weights, b_out=0)
+
+
+def nonlinearity_at_the_end(x, weights):
+    """GELU comes between the matrices, on the d_mlp neurons, not after the second."""
+    return model.gelu(_mlp(x, weights, activation=lambda pre: pre))
+
+
+def added_to_the_stream_already(x, weights):
+    """You added x to the result. The MLP returns what it writes; adding is the block's work."""
+    return x + _mlp(x, weights)
+
+
+def mlp_case(seed: int = 0, **sizes) -> Callable[[], tuple]:
+    def arguments():
+        weights = lively(seed=seed, **sizes).blocks[0].mlp
+        return (*normal((2, 4, weights.W_in.shape[0]), seed=seed), weights)
+
+    return arguments
+
+
+MLP = Exercise(
+    id="1.11",
+    title="MLP",
+    answer=model.mlp,
+    cases={
+        "ten neurons": mlp_case(),
+        "as many neurons as d_model": mlp_case(seed=1, d_model=5, d_mlp=5),
+    },
+    mistakes=[
+        no_nonlinearity,
+        relu_for_gelu,
+        exact_gelu,
+        first_bias_forgotten,
+        second_bias_forgotten,
+        nonlinearity_at_the_end,
+        added_to_the_stream_already,
+    ],
+    variants=[
+        lambda x, w: functional.linear(
+            functional.gelu(functional.linear(x, w.W_in.mT, w.b_in), approximate="tanh"),
+            w.W_out.mT,
+            w.b_out,
+        ),
+        lambda x, w: (
+            einsum(
+                model.gelu(einsum(x, w.W_in, "b p m, m n -> b p n") + w.b_in),
+                w.W_out,
+                "b p n, n m -> b p m",
+            )
+            + w.b_out
+        ),
+    ],
+    hints=[
+        "Three steps: into the neurons, the nonlinearity, out again.",
+        "Our matrices multiply on the right: x @ weights.W_in is [batch pos d_mlp].",
+        "gelu(x @ W_in + b_in) @ W_out + b_out",
+    ],
+    tolerance=1e-5,
+    difficulty=1,
+    minutes=5,
+)
+
+
+# 1.12
+
+
+def _norm(x, weights):
+    return model.layer_norm(x, weights.w, weights.b, weights.eps)
+
+
+def _block(resid, weights, *, ln1=_norm, ln2=_norm, add=(1, 1), mlp_reads=None, second=None):
+    mid = add[0] * resid + model.attention(ln1(resid, weights.ln1), weights.attn)
+    read = mid if mlp_reads is None else mlp_reads(resid)
+    return add[1] * mid + model.mlp(ln2(read, second or weights.ln2), weights.mlp)
+
+
+def post_norm(resid_pre, weights):
+    """You normalised after adding, as the first transformer did. GPT-2 is pre-norm: each layer
+    reads a normalised copy, and the stream itself stays as it is."""
+    mid = _norm(resid_pre + model.attention(resid_pre, weights.attn), weights.ln1)
+    return _norm(mid + model.mlp(mid, weights.mlp), weights.ln2)
+
+
+def mlp_reads_resid_pre(resid_pre, weights):
+    """Your MLP read the stream as it was before attention. It reads resid_mid, attention's
+    writing included."""
+    return _block(resid_pre, weights, mlp_reads=lambda resid: resid)
+
+
+def attention_not_added(resid_pre, weights):
+    """Attention replaced the stream instead of adding to it: resid_mid = resid_pre + attn_out."""
+    return _block(resid_pre, weights, add=(0, 1))
+
+
+def mlp_not_added(resid_pre, weights):
+    """The MLP replaced the stream instead of adding to it: resid_post = resid_mid + mlp_out."""
+    return _block(resid_pre, weights, add=(1, 0))
+
+
+def ln1_used_twice(resid_pre, weights):
+    """Your MLP reads through ln1. It has a LayerNorm of its own: ln2."""
+    return _block(resid_pre, weights, second=weights.ln1)
+
+
+def no_layer_norm(resid_pre, weights):
+    """Attention and MLP read the raw stream. Each reads through its LayerNorm, ln1 and ln2."""
+    return _block(resid_pre, weights, ln1=lambda x, _: x, ln2=lambda x, _: x)
+
+
+def normalised_stream_kept(resid_pre, weights):
+    """You added to the normalised copy, so the stream was overwritten. Normalise only what is
+    read."""
+    x = _norm(resid_pre, weights.ln1)
+    mid = x + model.attention(x, weights.attn)
+    x = _norm(mid, weights.ln2)
+    return x + model.mlp(x, weights.mlp)
+
+
+def returns_the_update_only(resid_pre, weights):
+    """You returned what the block wrote. The next block needs the whole stream: what came in,
+    plus both writes."""
+    return _block(resid_pre, weights) - resid_pre
+
+
+def block_case(pos: int, seed: int = 0, **sizes) -> Callable[[], tuple]:
+    def arguments():
+        weights = lively(seed=seed, **sizes)
+        return (*normal((2, pos, weights.cfg.d_model), seed=seed), weights.blocks[0])
+
+    return arguments
+
+
+BLOCK = Exercise(
+    id="1.12",
+    title="the block",
+    answer=model.block,
+    cases={"five positions": block_case(5), "another model": block_case(3, seed=1, n_heads=1)},
+    mistakes=[
+        post_norm,
+        mlp_reads_resid_pre,
+        attention_not_added,
+        mlp_not_added,
+        ln1_used_twice,
+        no_layer_norm,
+        normalised_stream_kept,
+        returns_the_update_only,
+    ],
+    variants=[
+        lambda resid, w: (
+            (mid := resid + model.attention(_norm(resid, w.ln1), w.attn))
+            + model.mlp(_norm(mid, w.ln2), w.mlp)
+        ),
+    ],
+    hints=[
+        (
+            "Two reads and two writes: attention first, then the MLP. What is the stream between"
+            " them called?"
+        ),
+        "layer_norm(resid, weights.ln1.w, weights.ln1.b, weights.ln1.eps) is what attention reads.",
+        (
+            "resid_mid = resid_pre + attention(...); then resid_mid + mlp(...), which reads "
+            "resid_mid through ln2."
+        ),
+    ],
+    difficulty=2,
+    minutes=15,
+)
+
+
+# 1.13
+
+
+def final_layer_norm_forgotten(resid, weights):
+    """You unembedded the raw stream. It goes through ln_final first."""
+    return resid @ weights.W_U + weights.b_U
+
+
+def embedding_not_transposed(resid, weights):
+    """You multiplied by W_E as it is. Its rows are tokens: the unembedding needs them as columns
+    (W_U does that)."""
+    return _norm(resid, weights.ln_final) @ weights.W_E + weights.b_U
+
+
+def last_blocks_layer_norm(resid, weights):
+    """You used the last block's ln2. The model has one more LayerNorm, of its own: ln_final."""
+    return _norm(resid, weights.blocks[-1].ln2) @ weights.W_U + weights.b_U
+
+
+def probabilities_for_logits(resid, weights):
+    """These are probabilities. Return the logits: the softmax comes later, in the loss or in
+    sampling."""
+    return model.unembed(resid, weights).softmax(dim=-1)
+
+
+def log_probabilities_for_logits(resid, weights):
+    """These are log-probabilities, whose exponentials sum to 1. Return the logits as they are."""
+    return model.unembed(resid, weights).log_softmax(dim=-1)
+
+
+def last_position_only(resid, weights):
+    """You kept the last position only. The model guesses the next token at every position."""
+    return model.unembed(resid, weights)[:, -1]
+
+
+def unembed_case(seed: int = 0, **sizes) -> Callable[[], tuple]:
+    def arguments():
+        weights = lively(seed=seed, **sizes)
+        return (*normal((2, 4, weights.cfg.d_model), seed=seed), weights)
+
+    return arguments
+
+
+UNEMBED = Exercise(
+    id="1.13",
+    title="unembed",
+    answer=model.unembed,
+    cases={
+        "tied, as many tokens as d_model": unembed_case(d_vocab=6, tied=True),
+        "eleven tokens": unembed_case(seed=1),
+    },
+    mistakes=[
+        final_layer_norm_forgotten,
+        embedding_not_transposed,
+        last_blocks_layer_norm,
+        probabilities_for_logits,
+        log_probabilities_for_logits,
+        last_position_only,
+    ],
+    variants=[
+        lambda resid, w: functional.linear(_norm(resid, w.ln_final), w.W_U.mT, w.b_U),
+        lambda resid, w: (
+            einsum(_norm(resid, w.ln_final), w.W_U, "b p m, m v -> b p v").contiguous() + w.b_U
+        ),
+    ],
+    hints=[
+        "Everything that reads the stream reads it through a LayerNorm. Which one is left?",
+        "weights.W_U is [d_model d_vocab]; in GPT-2 it is W_E transposed.",
+        "layer_norm(resid, ln_final.w, ln_final.b, ln_final.eps) @ W_U + b_U",
+    ],
+    difficulty=1,
+    minutes=5,
+)
+
+
+# 1.14
+
+
+def _transformer(tokens, weights, *, positions=True, blocks=None, after_block=None):
+    added = model.positional_embedding(tokens, weights.W_pos) * positions
+    resid = model.embed(tokens, weights.W_E) + added
+    for each in weights.blocks if blocks is None else blocks:
+        resid = model.block(resid, each)
+        resid = resid + added if after_block else resid
+    return model.unembed(resid, weights)
+
+
+def positions_forgotten(tokens, weights):
+    """The model does not know where its tokens stand: add the positional embedding before the
+    first block."""
+    return _transformer(tokens, weights, positions=False)
+
+
+def first_block_every_time(tokens, weights):
+    """Every layer used the first block's weights: take each block of weights.blocks in turn."""
+    return _transformer(tokens, weights, blocks=[weights.blocks[0]] * len(weights.blocks))
+
+
+def blocks_backwards(tokens, weights):
+    """The blocks ran from last to first."""
+    return _transformer(tokens, weights, blocks=reversed(weights.blocks))
+
+
+def last_block_missing(tokens, weights):
+    """The last block never ran: is there a range(n - 1), or a return inside the loop?"""
+    return _transformer(tokens, weights, blocks=list(weights.blocks)[:-1])
+
+
+def every_block_reads_the_embedding(tokens, weights):
+    """Each block started from the embeddings again, so only the last one counts. Hand the stream
+    on."""
+    return _transformer(tokens, weights, blocks=[weights.blocks[-1]])
+
+
+def positions_added_in_every_block(tokens, weights):
+    """You added the positions again after each block. They go into the stream once, at the
+    start."""
+    return _transformer(tokens, weights, after_block=True)
+
+
+def transformer_case(seed: int = 0, **sizes) -> Callable[[], tuple]:
+    def arguments():
+        weights = lively(seed=seed, **{"n_layers": 3} | sizes)
+        return random_tokens(2, 6, below=weights.cfg.d_vocab, seed=seed), weights
+
+    return arguments
+
+
+TRANSFORMER = Exercise(
+    id="1.14",
+    title="the transformer",
+    answer=model.transformer,
+    cases={
+        "three layers": transformer_case(),
+        "four layers, tied": transformer_case(1, n_layers=4, tied=True),
+    },
+    mistakes=[
+        positions_forgotten,
+        first_block_every_time,
+        blocks_backwards,
+        last_block_missing,
+        every_block_reads_the_embedding,
+        positions_added_in_every_block,
+    ],
+    variants=[lambda tokens, weights: weights(tokens)],
+    hints=[
+        "The stream starts as the sum of two vectors. Which two?",
+        (
+            "for block_weights in weights.blocks: the stream that one block returns is what the "
+            "next one gets."
+        ),
+        "embed + positional_embedding, then each block, then unembed: five lines.",
+    ],
+    difficulty=2,
+    minutes=10,
+)
+
+
+# 1.15
+
+_W, _B = "m (qkv h d) -> qkv h m d", "(qkv h d) -> qkv h d"
+
+
+def _split(weight, bias, n_heads, W=_W, b=_B, order=(0, 1, 2)):
+    W = rearrange(weight, W, qkv=3, h=n_heads)
+    b = rearrange(bias, b, qkv=3, h=n_heads)
+    return dict(
+        zip(
+            ("W_Q", "W_K", "W_V", "b_Q", "b_K", "b_V"),
+            [*(W[i] for i in order), *(b[i] for i in order)],
+            strict=True,
+        )
+    )
+
+
+def conv1d_taken_for_linear(weight, bias, n_heads):
+    """You read the rows as outputs, as in nn.Linear. GPT-2's Conv1D is [in, out]: its columns
+    are the outputs."""
+    return _split(weight.reshape(weight.shape[::-1]), bias, n_heads, W="(qkv h d) m -> qkv h m d")
+
+
+def heads_interleaved(weight, bias, n_heads):
+    """Your heads are interleaved: within the queries, the first d_head columns are head 0, the
+    next d_head head 1, ... Split as (head d_head), not (d_head head)."""
+    return _split(weight, bias, n_heads, "m (qkv d h) -> qkv h m d", "(qkv d h) -> qkv h d")
+
+
+def split_by_head_first(weight, bias, n_heads):
+    """You split by head first, then into q, k and v. In GPT-2 all queries come first, then all
+    keys, then all values."""
+    return _split(weight, bias, n_heads, "m (h qkv d) -> qkv h m d", "(h qkv d) -> qkv h d")
+
+
+def keys_before_queries(weight, bias, n_heads):
+    """Queries and keys are swapped: the order in c_attn is q, k, v."""
+    return _split(weight, bias, n_heads, order=(1, 0, 2))
+
+
+def values_first(weight, bias, n_heads):
+    """Your values come from the first third: the order in c_attn is q, k, v."""
+    return _split(weight, bias, n_heads, order=(1, 2, 0))
+
+
+def d_head_before_d_model(weight, bias, n_heads):
+    """Your matrices are [head d_head d_model]. Ours multiply on the right: [head d_model
+    d_head]."""
+    return _split(weight, bias, n_heads, "m (qkv h d) -> qkv h d m")
+
+
+def biases_not_split(weight, bias, n_heads):
+    """Each bias is one long vector: split it into heads too, [head d_head]."""
+    parts = _split(weight, bias, n_heads)
+    return {name: part.flatten() if name[0] == "b" else part for name, part in parts.items()}
+
+
+SPLIT_C_ATTN = Exercise(
+    id="1.15",
+    title="load a GPT-2 checkpoint",
+    answer=split_c_attn,
+    cases={
+        "two heads of three": (*normal((6, 18), (18,)), 2),
+        "three heads of two": (*normal((6, 18), (18,), seed=1), 3),
+    },
+    mistakes=[
+        conv1d_taken_for_linear,
+        heads_interleaved,
+        split_by_head_first,
+        keys_before_queries,
+        values_first,
+        d_head_before_d_model,
+        biases_not_split,
+    ],
+    variants=[
+        lambda weight, bias, n_heads: {
+            f"{letter}_{name}": part
+            for name, W, b in zip("QKV", weight.chunk(3, dim=1), bias.chunk(3), strict=True)
+            for letter, part in (
+                ("W", W.reshape(len(W), n_heads, -1).transpose(0, 1).contiguous()),
+                ("b", b.reshape(n_heads, -1)),
+            )
+        },
+    ],
+    hints=[
+        (
+            "The columns are three blocks of d_model: queries, keys, values. Each block is "
+            "n_heads blocks of d_head."
+        ),
+        'einops: "d_model (qkv head d_head) -> qkv head d_model d_head", qkv=3, head=n_heads.',
+        "The biases split in the same way, without d_model. Return a dict with the six names.",
+    ],
+    difficulty=2,
+    minutes=10,
+)
+
+
+# 1.16
+
+
+def largest_differences(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """For each of our activations, the largest |ours - theirs|; where both hide a score, 0.
+
+    A score below -10³⁰ is hidden: we write -inf, TransformerLens the least float there is.
+    """
+    differences = {}
+    for name, activation in ours.items():
+        hidden = (activation < -1e30) & (theirs[name] < -1e30)
+        difference = (activation - theirs[name]).masked_fill(hidden, 0)
+        differences[name] = difference.abs().max().item()
+    return differences
+
+
+def _differences(ours, theirs, reduce, hide=True):
+    found = {}
+    for name, activation in ours.items():
+        hidden = (activation < -1e30) & (theirs[name] < -1e30) & hide
+        found[name] = reduce((activation - theirs[name]).masked_fill(hidden, 0)).item()
+    return found
+
+
+def mean_for_maximum(ours, theirs):
+    """You averaged the differences: one wrong number among thousands would be lost. Take the
+    largest."""
+    return _differences(ours, theirs, lambda d: d.abs().mean())
+
+
+def sign_kept(ours, theirs):
+    """You took the largest signed difference, so an activation that is too small everywhere
+    looks fine. Take |ours - theirs|."""
+    return _differences(ours, theirs, lambda d: d.max())
+
+
+def mean_of_signed_differences(ours, theirs):
+    """You averaged signed differences, and errors of both signs cancel. Take the largest
+    absolute one."""
+    return _differences(ours, theirs, lambda d: d.mean())
+
+
+def squared_differences(ours, theirs):
+    """These are squared differences, which make small errors look smaller. Take the largest
+    absolute one."""
+    return _differences(ours, theirs, lambda d: d.pow(2).max())
+
+
+def hidden_scores_compared(ours, theirs):
+    """You get inf for the scores: we hide with -inf, they with the least float. Where both are
+    below -10³⁰, count the difference as 0."""
+    return _differences(ours, theirs, lambda d: d.abs().max(), hide=False)
+
+
+def one_number_for_all(ours, theirs):
+    """Every name got the same number: the maximum over all. Keep one number a name, so that you
+    see where they part."""
+    largest = max(largest_differences(ours, theirs).values())
+    return dict.fromkeys(ours, largest)
+
+
+def caches(seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Two caches that agree but for small differences, the second with hidden scores in its own
+    way."""
+    resid, scores, noise = normal((2, 4, 6), (2, 3, 4, 4), (2, 4, 6), seed=seed)
+    masked = model.causal_mask(scores)
+    ours = {"hook_embed": resid, "blocks.0.attn.hook_attn_scores": masked}
+    theirs = {
+        "hook_embed": resid + (noise.abs() + 0.1 if seed else noise),
+        "embed.hook_out": resid,
+        "blocks.0.attn.hook_attn_scores": (masked + 0.01 * scores).clamp(
+            min=torch.finfo(torch.float32).min
+        ),
+    }
+    return ours, theirs
+
+
+LARGEST_DIFFERENCES = Exercise(
+    id="1.16",
+    title="compare with TransformerLens",
+    answer=largest_differences,
+    cases={"both too large and too small": caches(0), "ours too small everywhere": caches(1)},
+    mistakes=[
+        mean_for_maximum,
+        sign_kept,
+        mean_of_signed_differences,
+        squared_differences,
+        hidden_scores_compared,
+        one_number_for_all,
+    ],
+    variants=[
+        lambda ours, theirs: {
+            name: (x.clamp(min=-1e30) - theirs[name].clamp(min=-1e30)).abs().max().item()
+            for name, x in ours.items()
+        },
+        lambda ours, theirs: {
+            name: torch.where(x < -1e30, 0, (x - theirs[name]).abs()).max()
+            for name, x in ours.items()
+        },
+    ],
+    hints=[
+        "Go through the names of ours; theirs has more names, for the same tensors.",
+        (
+            "(-inf) - (least float) is -inf. Find the places where both are below -1e30 and set "
+            "the difference there to 0."
+        ),
+        "difference.masked_fill(hidden, 0).abs().max().item(), one for each name, in a dict.",
+    ],
+    difficulty=2,
+    minutes=10,
+)
+
+
+# 1.17
+
+
+def no_shift(logits, tokens):
+    """You asked each position for the token it has already read. The guess made at position i is
+    about token i + 1."""
+    return -logits.log_softmax(dim=-1).gather(-1, tokens[..., None]).squeeze(-1)
+
+
+def shifted_the_wrong_way(logits, tokens):
+    """You compared the guess at each position with the token before it. Logits lose their last
+    position, tokens their first."""
+    return -logits[:, 1:].log_softmax(dim=-1).gather(-1, tokens[:, :-1, None]).squeeze(-1)
+
+
+def shift_without_moving(logits, tokens):
+    """You cut both at the same end, so each position is asked for its own token. Logits lose
+    their last position, tokens their first."""
+    return -logits[:, :-1].log_softmax(dim=-1).gather(-1, tokens[:, :-1, None]).squeeze(-1)
+
+
+def in_bits(logits, tokens):
+    """Your losses are 1.44 times too large: log base 2 gives bits. We count in nats, base e."""
+    return model.loss_per_token(logits, tokens) / math.log(2)
+
+
+def sign_forgotten(logits, tokens):
+    """Your losses are negative: a loss is minus the log-probability."""
+    return -model.loss_per_token(logits, tokens)
+
+
+def softmax_twice(logits, tokens):
+    """You took a softmax of probabilities, which nearly evens them out. log_softmax takes the
+    logits themselves."""
+    return model.loss_per_token(logits.softmax(dim=-1), tokens)
+
+
+def probabilities_for_losses(logits, tokens):
+    """These are the probabilities of the right tokens. The loss is minus their logarithm."""
+    return (-model.loss_per_token(logits, tokens)).exp()
+
+
+def logits_for_losses(logits, tokens):
+    """You took minus the logit of the right token. Its log-probability also needs all the
+    others: log_softmax."""
+    return -logits[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1)
+
+
+def one_mean_loss(logits, tokens):
+    """You returned the mean. Here we want one loss per token: averaging comes later."""
+    return model.loss_per_token(logits, tokens).mean()
+
+
+LOSS_PER_TOKEN = Exercise(
+    id="1.17",
+    title="loss per token",
+    answer=model.loss_per_token,
+    cases={
+        "two rows of six tokens": (*normal((2, 6, 11)), random_tokens(2, 6, below=11)),
+        "large logits": (40 * normal((1, 4, 5), seed=1)[0], random_tokens(1, 4, below=5, seed=1)),
+    },
+    mistakes=[
+        no_shift,
+        shifted_the_wrong_way,
+        shift_without_moving,
+        in_bits,
+        sign_forgotten,
+        softmax_twice,
+        probabilities_for_losses,
+        logits_for_losses,
+        one_mean_loss,
+    ],
+    variants=[
+        lambda logits, tokens: functional.cross_entropy(
+            logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none"
+        ),
+        lambda logits, tokens: (
+            logits[:, :-1].logsumexp(dim=-1)
+            - logits[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1)
+        ),
+    ],
+    hints=[
+        "What does the model know at position i, and which token is it asked for?",
+        "logits[:, :-1] are the guesses, tokens[:, 1:] what came: they now line up.",
+        (
+            "log_softmax(dim=-1), then gather(-1, index) picks the right token's entry; index "
+            "needs a last axis of 1."
+        ),
+    ],
+    difficulty=2,
+    minutes=10,
+)
+
+
+# 1.18
+
+
+def _sampling(logits, temperature=1.0, top_k=None, top_p=None, *, cut=None, ascending=False):
+    """next_token_probabilities with its steps open: `cut(probabilities, cumulative, top_p)` is
+    what top-p drops."""
+    if temperature == 0:
+        return functional.one_hot(logits.argmax(), len(logits)).to(logits.dtype)
+    p, order = (logits / temperature).softmax(dim=-1).sort(descending=not ascending, stable=True)
+    if top_k is not None:
+        p[top_k:] = 0
+    if top_p is not None:
+        p = p / p.sum()
+        p[cut(p, p.cumsum(dim=-1), top_p)] = 0
+    return torch.zeros_like(logits).scatter(0, order, p / p.sum())
+
+
+def temperature_multiplied(logits, temperature=1.0, top_k=None, top_p=None):
+    """A low temperature made your choices wilder: divide the logits by the temperature, do not
+    multiply."""
+    return model.next_token_probabilities(
+        logits, 1 / temperature if temperature else 0, top_k, top_p
+    )
+
+
+def temperature_ignored(logits, temperature=1.0, top_k=None, top_p=None):
+    """The temperature changes nothing in your result: divide the logits by it before the softmax
+    (0 means greedy)."""
+    return model.next_token_probabilities(logits, 1.0 if temperature else 0, top_k, top_p)
+
+
+def division_by_zero(logits, temperature=1.0, top_k=None, top_p=None):
+    """Temperature 0 gave NaN: you divided by it. At 0 all probability goes to the greatest
+    logit."""
+    if temperature == 0:
+        return torch.full_like(logits, torch.nan)
+    return model.next_token_probabilities(logits, temperature, top_k, top_p)
+
+
+def top_p_one_too_few(logits, temperature=1.0, top_k=None, top_p=None):
+    """You kept one token too few: what you keep must reach p, so the token that crosses p stays."""
+
+    def cut(p, cumulative, top_p):
+        dropped = cumulative > top_p
+        dropped[0] = False
+        return dropped
+
+    return _sampling(logits, temperature, top_k, top_p, cut=cut)
+
+
+def top_p_one_too_many(logits, temperature=1.0, top_k=None, top_p=None):
+    """You kept one token too many: once what is kept has reached p, the next token goes."""
+
+    def cut(p, cumulative, top_p):
+        return torch.cat([torch.tensor([False, False]), (cumulative - p >= top_p)[1:-1]])
+
+    return _sampling(logits, temperature, top_k, top_p, cut=cut)
+
+
+def cumulative_sum_unsorted(logits, temperature=1.0, top_k=None, top_p=None):
+    """You summed up the probabilities in the order of the vocabulary. Sort them first, likeliest
+    first."""
+    p = model.next_token_probabilities(logits, temperature, top_k)
+    if top_p is None or temperature == 0:
+        return p
+    p = p.masked_fill(p.cumsum(dim=-1) - p >= top_p, 0)
+    return p / p.sum()
+
+
+def unlikeliest_kept(logits, temperature=1.0, top_k=None, top_p=None):
+    """You kept the unlikeliest tokens: sort with descending=True."""
+    return _sampling(
+        logits, temperature, top_k, top_p, cut=lambda p, c, top: c - p >= top, ascending=True
+    )
+
+
+def not_scaled_to_one(logits, temperature=1.0, top_k=None, top_p=None):
+    """After top-k or top-p your probabilities sum to less than 1: divide by their sum."""
+    kept = model.next_token_probabilities(logits, temperature, top_k, top_p)
+    if temperature == 0:
+        return kept
+    return (logits / temperature).softmax(dim=-1) * (kept > 0)
+
+
+def top_k_ignored(logits, temperature=1.0, top_k=None, top_p=None):
+    """top_k changes nothing in your result: all but the k likeliest tokens get probability 0."""
+    return model.next_token_probabilities(logits, temperature, None, top_p)
+
+
+def probabilities_out_of_order(logits, temperature=1.0, top_k=None, top_p=None):
+    """Your probabilities are sorted. Put each back in its token's place: scatter, or index with
+    the order."""
+    return (
+        model.next_token_probabilities(logits, temperature, top_k, top_p)
+        .sort(descending=True)
+        .values
+    )
+
+
+SAMPLING = Exercise(
+    id="1.18",
+    title="sampling",
+    answer=model.next_token_probabilities,
+    cases={
+        "temperature 1": (normal((6,))[0],),
+        "temperature 0.5": (normal((6,), seed=1)[0], 0.5),
+        "temperature 0": (normal((6,), seed=2)[0], 0.0),
+        "top_k = 2": (normal((6,), seed=3)[0], 1.0, 2),
+        "top_p = 0.6": (torch.tensor([0.1, 0.4, 0.2, 0.25, 0.05]).log(), 1.0, None, 0.6),
+        "top_p = 0.3": (torch.tensor([0.1, 0.4, 0.2, 0.25, 0.05]).log(), 1.0, None, 0.3),
+        "all at once": (2 * normal((8,), seed=4)[0], 1.5, 5, 0.8),
+    },
+    mistakes=[
+        temperature_multiplied,
+        temperature_ignored,
+        division_by_zero,
+        top_p_one_too_few,
+        top_p_one_too_many,
+        cumulative_sum_unsorted,
+        unlikeliest_kept,
+        not_scaled_to_one,
+        top_k_ignored,
+        probabilities_out_of_order,
+    ],
+    variants=[
+        lambda logits, temperature=1.0, top_k=None, top_p=None: _sampling(
+            logits.double(), temperature, top_k, top_p, cut=lambda p, c, top: c - p >= top
+        ),
+    ],
+    hints=[
+        (
+            "Four steps: divide by the temperature, softmax, drop what top-k and top-p drop, "
+            "scale to 1 again."
+        ),
+        (
+            "Sort the probabilities, likeliest first. top-k zeroes all after the first k; keep "
+            "the sort's indices."
+        ),
+        (
+            "Top-p: a token stays if what comes before it in the sorted list has not reached p "
+            "yet: cumsum - itself < p."
+        ),
+        (
+            "zeros_like(logits).scatter(0, indices, probabilities) puts them back into the "
+            "vocabulary's order."
+        ),
+    ],
+    difficulty=3,
+    minutes=20,
+)
+
+
+# 1.19
+
+
+def training_step(
+    tokens: Int[Tensor, "batch pos"], weights: Transformer, optimizer: torch.optim.Optimizer
+) -> Float[Tensor, ""]:
+    """One step of training on one batch; returns the mean loss before it, in nats."""
+    loss = model.loss_per_token(model.transformer(tokens, weights), tokens).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def _step(tokens, weights, optimizer, *, clear=True, loss=None):
+    logits = model.transformer(tokens, weights)
+    mean = model.loss_per_token(logits, tokens).mean()
+    if clear:
+        optimizer.zero_grad()
+    (mean if loss is None else loss(logits)).backward()
+    optimizer.step()
+    return mean.detach()
+
+
+def gradients_not_cleared(tokens, weights, optimizer):
+    """The first step is right, the second too long: gradients add up until optimizer.zero_grad()
+    clears them."""
+    return _step(tokens, weights, optimizer, clear=False)
+
+
+def nothing_learned(tokens, weights, optimizer):
+    """The parameters did not move. Between loss.backward() and the end, optimizer.step() must
+    run, with the gradients still there."""
+    return model.loss_per_token(model.transformer(tokens, weights), tokens).mean().detach()
+
+
+def climbs_the_loss(tokens, weights, optimizer):
+    """The loss goes up: you took the gradient of minus the loss."""
+    return _step(tokens, weights, optimizer, loss=lambda x: -model.loss_per_token(x, tokens).mean())
+
+
+def sum_for_mean(tokens, weights, optimizer):
+    """Your steps are too long: you summed the losses. Take their mean, so that a step does not
+    depend on the batch's size."""
+    return _step(tokens, weights, optimizer, loss=lambda x: model.loss_per_token(x, tokens).sum())
+
+
+def loss_after_the_step(tokens, weights, optimizer):
+    """The parameters are right, the losses are not: return the loss that you took the gradient
+    of, from before the step."""
+    _step(tokens, weights, optimizer)
+    return model.loss_per_token(model.transformer(tokens, weights), tokens).mean().detach()
+
+
+def last_token_only(tokens, weights, optimizer):
+    """You trained on the last token of each row. Every position guesses its next token: take the
+    mean over all."""
+    loss = model.loss_per_token(model.transformer(tokens, weights), tokens)[:, -1].mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def trained_to_repeat(tokens, weights, optimizer):
+    """The model learns to name the token it has read: the loss was not shifted. Use
+    loss_per_token, your 1.17."""
+    logits = model.transformer(tokens, weights)
+    loss = functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def two_steps(function: Callable, seed: int) -> dict[str, Tensor]:
+    """What two steps of plain gradient descent do to a small model: the losses, and the
+    parameters at the end."""
+    weights = lively(seed=seed, n_layers=1).requires_grad_(True)
+    optimizer = torch.optim.SGD(weights.parameters(), lr=0.1)
+    losses = []
+    for step in range(2):
+        tokens = random_tokens(3, 6, below=weights.cfg.d_vocab, seed=step)
+        loss = function(tokens, weights, optimizer)
+        if not isinstance(loss, float) and not (isinstance(loss, Tensor) and loss.ndim == 0):
+            return loss
+        losses.append(loss)
+    parameters = torch.cat([parameter.detach().flatten() for parameter in weights.parameters()])
+    return {"losses": torch.tensor([float(loss) for loss in losses]), "parameters": parameters}
+
+
+TRAINING_STEP = Exercise(
+    id="1.19",
+    title="train it",
+    answer=training_step,
+    run=two_steps,
+    cases={"two steps": (0,), "two steps of another model": (1,)},
+    mistakes=[
+        gradients_not_cleared,
+        nothing_learned,
+        climbs_the_loss,
+        sum_for_mean,
+        loss_after_the_step,
+        last_token_only,
+        trained_to_repeat,
+    ],
+    variants=[
+        lambda tokens, weights, optimizer: (
+            optimizer.zero_grad(),
+            (
+                loss := functional.cross_entropy(
+                    weights(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
+                )
+            ).backward(),
+            optimizer.step(),
+            loss.item(),
+        )[-1],
+    ],
+    hints=[
+        "Five lines: logits, loss, clear the old gradients, compute new ones, step.",
+        "transformer(tokens, weights), then loss_per_token(logits, tokens).mean().",
+        "optimizer.zero_grad(); loss.backward(); optimizer.step(); return loss.detach().",
+    ],
+    difficulty=2,
+    minutes=15,
+)
+
+
+EXERCISES = (
+    EMBED,
+    POSITIONAL_EMBEDDING,
+    LAYER_NORM,
+    ATTENTION_SCORES,
+    CAUSAL_MASK,
+    ATTENTION_PATTERN,
+    WEIGHTED_VALUES,
+    ATTENTION_OUT,
+    ATTENTION,
+    GELU,
+    MLP,
+    BLOCK,
+    UNEMBED,
+    TRANSFORMER,
+    SPLIT_C_ATTN,
+    LARGEST_DIFFERENCES,
+    LOSS_PER_TOKEN,
+    SAMPLING,
+    TRAINING_STEP,
+)
+
+QUIZZES = (
+    Quiz(
+        id="1-a",
+        question=(
+            "A head in layer 5 wants to use what a head in layer 2 found out. How does it get it?"
+        ),
+        options=(
+            Option(
+                "Layer 2 hands its output to layer 3, which hands it on.",
+                False,
+                (
+                    "Nothing is handed on by layers 3 and 4: they add to the stream and leave "
+                    "the rest as it is."
+                ),
+            ),
+            Option(
+                (
+                    "It reads the residual stream, where layer 2's vector is still one of the "
+                    "summands."
+                ),
+                True,
+                (
+                    "The stream is a sum; what layer 2 added is there unless somebody writes its"
+                    " opposite."
+                ),
+            ),
+            Option(
+                "There is a direct connection between the two heads.",
+                False,
+                (
+                    "Not in the weights. But the product of what one writes and the other reads "
+                    "acts like one: a virtual weight."
+                ),
+            ),
+        ),
+    ),
+    Quiz(
+        id="1-b",
+        question=(
+            "Which of these change when you swap two tokens of the text, both before the "
+            "position you look at?"
+        ),
+        options=(
+            Option(
+                (
+                    "The output of an MLP in layer 0, at the position you look at, in a model "
+                    "without attention."
+                ),
+                False,
+                (
+                    "An MLP works at each position alone; other positions reach it through "
+                    "attention only."
+                ),
+            ),
+            Option(
+                "The pattern of a head in layer 0.",
+                True,
+                (
+                    "Each key is made from the sum of a token's vector and a position's: another"
+                    " token at a place, another key."
+                ),
+            ),
+            Option(
+                "The positional embedding at the position you look at.",
+                False,
+                "It depends on the position's number alone.",
+            ),
+            Option(
+                "The logits at the position you look at.",
+                True,
+                (
+                    "They depend on all that is before them, order included: the positional "
+                    "embeddings tell it apart."
+                ),
+            ),
+        ),
+    ),
+    Quiz(
+        id="1-c",
+        question=(
+            "How many of GPT-2 small's parameters sit in one MLP (W_in and W_out, without "
+            "biases), in millions? d_model is 768 and d_mlp four times that."
+        ),
+        number=2 * 768 * 3072 / 1e6,
+        tolerance=0.05,
+        why=(
+            "Two matrices of 768 × 3072. Attention has four of 768 × 768, half as many: hence "
+            "one third and two thirds."
+        ),
+    ),
+    Quiz(
+        id="1-d",
+        question="You multiply every logit of one position by 2. What happens there?",
+        options=(
+            Option(
+                "Nothing: a softmax does not see it.",
+                False,
+                "A softmax does not see a constant that is added. A factor makes it surer.",
+            ),
+            Option(
+                "The order of the tokens stays, and the likeliest becomes likelier.",
+                True,
+                "It is the same as sampling at temperature ½.",
+            ),
+            Option(
+                "The loss at that position gets smaller.",
+                False,
+                "Only if the right token was already well ahead; if not, being surer costs more.",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,132 @@
+"""The training loop: it learns, it resumes to the same curve, it never leaves half a file."""
+
+from itertools import count
+
+import pytest
+import torch
+
+from circuitbook.language import book_language
+from circuitbook.model import Config, Transformer
+from circuitbook.train import CHECKPOINT, learning_rate_at, train, write_atomically
+
+SIZES = {"steps": 12, "batch": 2, "n_ctx": 8, "learning_rate": 1e-2}
+
+
+class Cycle:
+    """A language whose next token is always one greater; enough to see a model learn."""
+
+    def batches(self, batch, n_ctx, seed):
+        for step in count():
+            random = torch.Generator().manual_seed(1000 * seed + step)
+            start = torch.randint(0, 10, (batch, 1), generator=random)
+            yield (start + torch.arange(n_ctx)) % 10
+
+
+def small(seed: int = 0) -> Transformer:
+    return Transformer(
+        Config(n_layers=1, d_model=8, n_heads=2, d_head=4, d_vocab=10, n_ctx=8), seed
+    )
+
+
+def trained(model: Transformer | None = None, **more):
+    return train(model or small(), Cycle(), **{**SIZES, "progress": False, **more})
+
+
+def test_it_learns_what_comes_next():
+    run = trained(steps=80)
+    assert run.losses[-1] < 1 < 2 < run.losses[0]
+    assert run.steps == tuple(range(80))
+    assert run.tokens == 80 * 2 * 8
+
+
+def test_the_books_language_is_learned_below_the_unigram_floor_in_eighty_steps():
+    language = book_language()
+    cfg = Config(1, 32, 2, 16, language.tokenizer.d_vocab, 32)
+    sizes = {"steps": 80, "batch": 8, "n_ctx": 32, "learning_rate": 1e-2}
+    run = train(Transformer(cfg), language, **sizes, progress=False)
+    assert sum(run.losses[-10:]) / 10 < language.losses().unigram
+
+
+def test_the_same_seed_gives_the_same_curve_and_another_seed_another():
+    assert trained().losses == trained().losses
+    assert trained().losses != trained(seed=1).losses
+    assert trained().losses != trained(small(seed=1)).losses
+
+
+def test_on_step_sees_each_step_and_its_loss():
+    seen = []
+    run = trained(on_step=lambda step, loss: seen.append((step, loss)))
+    assert seen == list(zip(run.steps, run.losses, strict=True))
+
+
+def test_a_killed_run_goes_on_to_the_same_curve_and_weights(tmp_path):
+    def kill(step, loss):
+        if step == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(on_step=kill, checkpoints=tmp_path, checkpoint_every=5)
+    resumed, whole, seen = small(seed=1), small(), []
+    run = trained(resumed, on_step=lambda step, _: seen.append(step), checkpoints=tmp_path)
+    assert run.losses == trained(whole).losses
+    assert seen == list(range(5, 12))
+    for name, weights in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], weights, rtol=0, atol=0)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first = trained(checkpoints=tmp_path)
+    again = trained(checkpoints=tmp_path, on_step=lambda step, loss: pytest.fail("trained again"))
+    assert again.losses == first.losses
+
+
+def test_another_runs_checkpoint_is_refused(tmp_path):
+    trained(checkpoints=tmp_path)
+    with pytest.raises(ValueError, match="use another folder"):
+        trained(checkpoints=tmp_path, learning_rate=0.5)
+    wider = Transformer(Config(1, 16, 2, 4, d_vocab=10, n_ctx=8))
+    with pytest.raises(ValueError, match="use another folder"):
+        trained(wider, checkpoints=tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    trained(checkpoints=tmp_path)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match=f"{CHECKPOINT} cannot be read.*delete it"):
+        trained(checkpoints=tmp_path)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "kept"
+    write_atomically(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomically(path, ["not bytes"])
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_learning_rate_climbs_to_its_peak_and_sinks():
+    rates = [learning_rate_at(step, 1000, 0.5) for step in range(1000)]
+    peak = rates.index(max(rates))
+    assert rates[peak] == 0.5
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert 0 < rates[-1] < 0.05
+
+
+def test_without_progress_nothing_is_printed(capfd):
+    trained()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_progress_bar_tells_loss_and_speed(capfd):
+    trained(progress=True)
+    shown = capfd.readouterr().err
+    assert "loss" in shown and "tokens/s" in shown and "12/12" in shown
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}])
+def test_sizes_must_be_positive(wrong):
+    with pytest.raises(ValueError, match="give numbers above 0"):
+        trained(**wrong)
