@@ -16,6 +16,11 @@
 # **Time:** 4 to 8 hours, with 19 exercises and 4 quizzes. **You need:** Python, matrix products, a
 # softmax, a little PyTorch.
 #
+# A note such as `Int[Tensor, "batch pos"]` in a function's first line reads: a tensor of whole
+# numbers with two axes, the texts of a batch and the positions in each. `Float` is the same for
+# real numbers; in `q_pos=pos` a second name says that the size is the same. These notes tell you
+# the shapes, nothing enforces them.
+#
 # In every exercise you complete a function and run the cell below it: `check` compares it with
 # ours on several inputs and, if it is wrong, tries to name the mistake. Stuck? Remove the `#`
 # before `hint(...)`; each call gives the next hint. Nothing later depends on your answer: after
@@ -196,9 +201,7 @@ print(f"mean cosine within a kind: {within:.2f}, between kinds: {between:.2f}")
 # ●○○ · 5 minutes
 #
 # Return the vector of each position, for every row of the batch. It depends on how many tokens
-# there are, and not on which.
-#
-# Source: Radford et al. 2019 (GPT-2), section 2.3.
+# there are, and not on which. Source: Radford et al. 2018 (GPT), section 3.1, which GPT-2 follows.
 
 
 # %%
@@ -271,8 +274,9 @@ check("1.3", layer_norm)
 # hint("1.3")
 
 # %% [markdown]
-# **What you saw.** Once the mean and the scale of a position are known, the rest is linear: a
-# subtraction, a division by one number, a product with constants. The next two cells use that.
+# **What you saw.** Only the scale is not linear. Once it is known for a position, the rest is
+# linear: subtracting a mean, dividing by one number, multiplying by constants (and adding b). The
+# next two cells use that.
 
 # %%
 layer_norm = answer("1.3")
@@ -291,9 +295,9 @@ print(
 )
 
 # %% [markdown]
-# The Framework drops LayerNorm altogether, and not because it does not matter to training. `w` and
-# `b` can be multiplied into the matrices that read (`fold_layer_norm` does it), and what is left
-# then is one division per position. Is the folded model really the same model?
+# The Framework leaves LayerNorm out. It does matter to training, but it hides little: `w` and `b`
+# can be multiplied into the matrices that read (`fold_layer_norm` does it), and what is left then
+# is one division per position. Is the folded model really the same model?
 
 # %%
 folded = fold_layer_norm(trained)
@@ -312,8 +316,8 @@ print("Its logits agree with the original's to 3 decimals:", change < 1e-3)
 #
 # So far each position knows its own token only. An **attention head** lets a position fetch
 # something from earlier ones, in six steps: *read* the stream, *project* it to a query, a key and
-# a value, *score* each query against each key, *softmax* the scores into weights, take the
-# *weighted sum* of the values, and *write* it back.
+# a value, *score* each query against each key and hide the later ones, *softmax* the scores into
+# weights, take the *weighted sum* of the values, and *write* it back.
 #
 # First by hand. Three words, "the cat sat", and a head whose purpose is: *a verb finds its noun*.
 # Our stream has five wires, and for once we know what each one means.
@@ -456,8 +460,8 @@ check("1.5", causal_mask)
 # hint("1.5")
 
 # %% [markdown]
-# **What you saw.** $-\infty$ and not 0: the softmax that follows takes $e$ to the power of each
-# score, and $e^0$ is 1, $e^{-\infty}$ is 0.
+# **What you saw.** $-\infty$ (or a number so low that nothing of it is left) and not 0: the
+# softmax that follows takes $e$ to the power of each score, and $e^0$ is 1, $e^{-\infty}$ is 0.
 
 # %%
 causal_mask = answer("1.5")
@@ -467,7 +471,7 @@ causal_mask = answer("1.5")
 # ●○○ · 5 minutes
 #
 # Turn masked scores into weights: how much each position (row) reads from itself and each earlier
-# one (column).
+# one (column). Scores can be large: $e^s$ must not overflow.
 #
 # $$A_{ij} = \frac{e^{s_{ij}}}{\sum_{j'} e^{s_{ij'}}}$$
 #
@@ -498,20 +502,20 @@ check("1.6", attention_pattern)
 attention_pattern = answer("1.6")
 
 # %% [markdown]
-# Here is a pattern of the trained model: of all its heads, the one that reads the token just
-# before with most of its attention. In the picture that is the diagonal below the main one. Which
-# row is the exception, and why must there be one?
+# Here is a pattern of the trained model. At the last position it has to find the name that was not
+# repeated. Does a head look there? We take, of all heads, the one whose last row gives most
+# attention to " Mary".
 
 # %% tags=["nbval-ignore-output"]
-patterns = torch.cat([cache["pattern", index][0] for index in range(trained.cfg.n_layers)])
-to_the_one_before = patterns.diagonal(offset=-1, dim1=1, dim2=2).mean(dim=-1)
-layer, head = divmod(to_the_one_before.argmax().item(), trained.cfg.n_heads)
 pieces = [
     f"{index}{piece}" for index, piece in enumerate(pocket.tokenizer.pieces(tokens[0].tolist()))
 ]
+patterns = torch.cat([cache["pattern", index][0] for index in range(trained.cfg.n_layers)])
+to_mary = patterns[:, -1, pieces.index("2 Mary")]
+layer, head = divmod(to_mary.argmax().item(), trained.cfg.n_heads)
 plot_matrix(
     cache["pattern", layer][0, head],
-    f"L{layer}H{head} gives {to_the_one_before.max():.0%} of its attention to the token before",
+    f"In L{layer}H{head} the last word gives {to_mary.max():.0%} of its attention to Mary",
     rows=pieces,
     columns=pieces,
     unit="attention",
@@ -547,8 +551,8 @@ check("1.7", weighted_values)
 # hint("1.7")
 
 # %% [markdown]
-# **What you saw.** This is the one step of a transformer in which a number crosses from one
-# position to another.
+# **What you saw.** Only here does the content of one position reach another. The scores before it
+# set how much; everything else works at each position alone.
 
 # %%
 weighted_values = answer("1.7")
@@ -593,8 +597,12 @@ attention_out = answer("1.8")
 # ### Exercise 1.9: the attention layer
 # ●●○ · 15 minutes
 #
-# Put the six steps together. `weights` holds this layer's `W_Q`, `b_Q`, `W_K`, `b_K`, `W_V`,
-# `b_V`, `W_O` and `b_O`. Return what the layer writes; adding it to the stream is not its job.
+# Put the steps together: project, score, mask, softmax, weighted sum, write back. `x` is the
+# normalised copy already; reading it off the stream is the block's job, and so is adding the
+# result to the stream. `weights` holds this layer's `W_Q`, `b_Q`, `W_K`, `b_K`, `W_V`, `b_V`,
+# `W_O` and `b_O`, as `weights.W_Q` and so on; it only holds them and cannot be called.
+#
+# Source: Framework, "Attention Heads as Information Movement".
 
 
 # %%
@@ -638,8 +646,8 @@ quiz("1-b", "b", "d")
 # $$\mathrm{MLP}(x) = \mathrm{gelu}(x W_{in} + b_{in}) \, W_{out} + b_{out}$$
 #
 # Each of its $d_{mlp}$ **neurons** has a *key*, its column of `W_in`: how well does what I read
-# fit this? And it has a *value*, its row of `W_out`: what do I write if it does? In between stands
-# a nonlinearity.
+# fit this? And it has a *value*, its row of `W_out`: what do I write if it does? (These are not
+# attention's keys and values, though the idea is alike.) In between stands a nonlinearity.
 
 # %% [markdown]
 # ### Exercise 1.10: GELU
@@ -689,9 +697,10 @@ plot_lines(
 # ●○○ · 5 minutes
 #
 # Into the neurons, the nonlinearity, out again. `weights` holds `W_in`, `b_in`, `W_out`, `b_out`;
-# our matrices multiply on the right.
+# we write `x @ W`.
 #
-# Source: Radford et al. 2019 (GPT-2); the reading as keys and values: Geva et al. 2021, section 2.
+# Source: Vaswani et al. 2017, section 3.3, with GELU in place of ReLU; the reading as keys and
+# values: Geva et al. 2021, section 2.
 
 
 # %%
@@ -715,8 +724,8 @@ check("1.11", mlp)
 mlp = answer("1.11")
 
 # %% [markdown]
-# Why the nonlinearity? Without it the layer would be one matrix, however many neurons it has. Take
-# it away and compare:
+# Why the nonlinearity? Without it the layer would be one matrix (biases left out), however many
+# neurons it has. Take it away and compare:
 
 # %%
 layer = trained.blocks[1].mlp
@@ -733,9 +742,9 @@ print(
 
 # %% [markdown]
 # And with it? A neuron can say "if". This one is to fire only if *both* of its inputs are on. Its
-# key is (8, 8), its bias -12: one input alone is not enough. Is there a single matrix (plus a
-# bias) that does the same? Look at the last row: a linear map that gives 0 for the first three
-# must give 0 for the fourth.
+# key is (8, 8), its bias -12, its value ¼: one input alone is not enough. Is there a single matrix
+# (plus a bias) that does the same? Look at the last row: a linear map that gives 0 for the first
+# three must give 0 for the fourth.
 
 # %%
 inputs = torch.tensor([[0.0, 0], [1, 0], [0, 1], [1, 1]])
@@ -799,10 +808,11 @@ block = answer("1.12")
 # %% [markdown]
 # ## Out of the stream: unembedding
 #
-# After the last block each position's vector is turned into one number for each token, its
-# **logit**: through a final LayerNorm, and then by `W_U` $[d_{model} \; d_{vocab}]$, the
-# **unembedding**. In GPT-2 `W_U` is `W_E` transposed: a token's logit is the dot product of the
-# stream with that token's own vector. A softmax of the logits gives probabilities.
+# After the last block each position's vector is turned into one number for each token of the
+# vocabulary, its **logit**: through a final LayerNorm, and then by `W_U` $[d_{model} \;
+# d_{vocab}]$, the **unembedding**. In GPT-2 `W_U` is `W_E` transposed: a token's logit is the dot
+# product of the normalised stream with that token's own vector. A softmax of the logits gives
+# probabilities.
 
 # %% [markdown]
 # ### Exercise 1.13: unembed
@@ -897,8 +907,9 @@ for name, tensor in list(checkpoint.items())[:12]:
 # ●●○ · 10 minutes
 #
 # Split `c_attn`'s weight and bias. The columns are all queries, then all keys, then all values;
-# within each, head 0's $d_{head}$ columns come first, then head 1's, and so on. Return a dict with
-# `W_Q`, `W_K`, `W_V` `[head d_model d_head]` and `b_Q`, `b_K`, `b_V` `[head d_head]`.
+# within each, head 0's $d_{head}$ columns come first, then head 1's, and so on ($d_{head}$ is not
+# given: the number of columns is $3 \cdot n_{heads} \cdot d_{head}$). Return a dict with `W_Q`,
+# `W_K`, `W_V` `[head d_model d_head]` and `b_Q`, `b_K`, `b_V` `[head d_head]`.
 #
 # Source: the released GPT-2 code, `attn` in `src/model.py`.
 
@@ -941,10 +952,7 @@ with patch("circuitbook.weights.split_c_attn", split_c_attn):
 
 guess = transformer(tokens, loaded)[0, -1].argmax()
 assert pocket.tokenizer.decode([guess.item()]) == " Mary"
-print(
-    "The assembled transformer, with the trained weights, says:",
-    pocket.tokenizer.decode([guess.item()]),
-)
+print(f"Your transformer with the trained weights says:{pocket.tokenizer.decode([guess.item()])}")
 
 # %% [markdown]
 # A right answer is no proof. **TransformerLens** is the library that most of this field uses; it
@@ -966,7 +974,8 @@ print("TransformerLens keeps", len(theirs), "names, for example", ", ".join(list
 # For every activation in `ours`, find the largest absolute difference from the one of the same
 # name in `theirs` (which has more names than ours). One trap: masked scores are $-\infty$ for us,
 # and for TransformerLens the least number that a float can hold, about $-3.4 \cdot 10^{38}$. Where
-# both are below $-10^{30}$, both say "hidden", and the difference counts as 0.
+# both are below $-10^4$, both say "hidden", and the difference counts as 0. Where only one is, the
+# masks disagree, and that must show.
 
 
 # %%
@@ -974,7 +983,7 @@ def largest_differences(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> d
     ### BEGIN SOLUTION
     differences = {}
     for name, activation in ours.items():
-        hidden = (activation < -1e30) & (theirs[name] < -1e30)
+        hidden = (activation < -1e4) & (theirs[name] < -1e4)
         difference = (activation - theirs[name]).masked_fill(hidden, 0)
         differences[name] = difference.abs().max().item()
     return differences
@@ -994,8 +1003,9 @@ check("1.16", largest_differences)
 largest_differences = answer("1.16")
 
 # %% [markdown]
-# Now the real comparison. `patch.multiple` puts your functions in place of ours for the length of
-# this run, so it is your attention whose activations are kept.
+# Now the real comparison. `patch.multiple` puts your small functions in place of ours for the
+# length of this run. The frame that names and keeps the activations stays ours; the logits at the
+# end come from your `transformer`.
 
 # %%
 with patch.multiple(
@@ -1111,7 +1121,8 @@ loss_per_token = answer("1.17")
 # How good *could* a guess be? For natural text nobody knows. Our language is different: it comes
 # from a grammar, so the true probability of each next token can be computed. Here is the model's
 # surprise beside that of an **oracle** that knows the grammar. Where they are alike, no model
-# could do better: the place is hard because it is a free choice.
+# could do better: the place is hard because it is a free choice. Where the model is more surprised
+# than the oracle, it has something left to learn. Which row is that?
 
 # %%
 language = book_language()
@@ -1136,6 +1147,11 @@ assert oracles_surprise[name_at] < 0.01 and models_surprise[name_at] < 0.7
 print(
     f"The first name is hard for the oracle too ({oracles_surprise[1]:.1f} nats); the last is "
     "certain, and the model knows it."
+)
+gap = (models_surprise - oracles_surprise).argmax().item()
+print(
+    f"The model has most to learn about token {gap + 1},{pocket.tokenizer.pieces(ids)[gap + 1]}: "
+    f"{models_surprise[gap]:.1f} nats where the oracle has {oracles_surprise[gap]:.1f}."
 )
 
 # %% [markdown]
@@ -1191,8 +1207,8 @@ check("1.18", next_token_probabilities)
 # hint("1.18")
 
 # %% [markdown]
-# **What you saw.** All of it is a way to cut off the long tail: thousands of tokens, each nearly
-# impossible, that together are likely enough to be drawn in every other sentence.
+# **What you saw.** Top-k and top-p cut off the long tail of unlikely tokens; a temperature below 1
+# thins it.
 
 # %%
 next_token_probabilities = answer("1.18")
@@ -1230,7 +1246,7 @@ quiz("1-d", "b")
 # What should we expect to see? A model that knows nothing guesses evenly among all tokens. One
 # that knows how frequent each token is does better, one that knows which token follows which does
 # better still. For our language these losses are known exactly, and so is the loss of the oracle,
-# below which nobody gets:
+# below which no model gets on average:
 
 # %%
 floors = language.losses()
@@ -1289,7 +1305,7 @@ training_step = answer("1.19")
 
 # %% [markdown]
 # Two layers, a stream of 64 numbers, four heads a layer; it takes half a minute to a minute. Which
-# floor will the curve rest on for a while?
+# floors will it pass, and where will it slow down?
 
 # %% tags=["nbval-ignore-output"]
 cfg = Config(
@@ -1329,6 +1345,12 @@ print(
     "It passed the unigram floor in the first quarter of training:", passed["unigram"] < steps / 4
 )
 print("and the bigram floor later than that:", passed["unigram"] < passed["bigram"])
+first_half, second_half = (
+    smooth[0] - smooth[len(smooth) // 2],
+    smooth[len(smooth) // 2] - smooth[-1],
+)
+assert second_half < first_half / 5
+print("Most of the fall is in the first half; then it slows down, above the oracle.")
 
 # %% [markdown]
 # Has it learned *why* " Mary"? A minute is short. Ask it, and compare with `pocket`, which trained
@@ -1364,10 +1386,10 @@ print("The minute taught it that a name comes here; pocket also knows which.")
 # ## What you found
 
 # %%
-print(f"The residual stream at the end is the sum of {len(written)} written vectors, exactly.")
 print(
-    f"{len(differences)} activations of your transformer agree with TransformerLens to 4 decimals."
+    f"The residual stream at the end is the sum of {len(written)} written vectors, to 4 decimals."
 )
+print(f"{len(differences)} activations of your functions agree with TransformerLens to 4 decimals.")
 print(f"GPT-2 small has {in_all:,} parameters; a third of the non-embedding ones is in attention.")
 print(
     f"A uniform guess costs {floors.uniform:.2f} nats, the oracle {floors.best:.2f}; "

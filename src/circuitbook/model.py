@@ -63,7 +63,10 @@ class Config:
 
     @classmethod
     def gpt2_small(cls) -> "Config":
-        """GPT-2 small: 124,439,808 parameters. Source: Radford et al. 2019, table 2."""
+        """GPT-2 small: 124,439,808 parameters.
+
+        Source: Radford et al. 2019, table 2, for the sizes (its 117M is a miscount).
+        """
         return cls(
             n_layers=12, d_model=768, n_heads=12, d_head=64, d_mlp=3072, d_vocab=50257, n_ctx=1024,
             tied=True,
@@ -77,7 +80,17 @@ def _weight(*shape: int, std: float = 0.02) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape).normal_(std=std))
 
 
-class LayerNorm(nn.Module):
+class Parameters(nn.Module):
+    """What holds the parameters of one part of a model, and computes nothing."""
+
+    def forward(self, *inputs):
+        raise TypeError(
+            f"{type(self).__name__} only holds parameters and cannot be called; "
+            "hand them to the function that computes with them."
+        )
+
+
+class LayerNorm(Parameters):
     """w and b of one LayerNorm, each [d_model]."""
 
     def __init__(self, cfg: Config):
@@ -87,7 +100,7 @@ class LayerNorm(nn.Module):
         _add_bias(self, "b", cfg, cfg.d_model)
 
 
-class Attention(nn.Module):
+class Attention(Parameters):
     """The heads of one layer: W_Q W_K W_V [head d_model d_head], W_O [head d_head d_model], b_Q
     b_K b_V b_O."""
 
@@ -102,7 +115,7 @@ class Attention(nn.Module):
         _add_bias(self, "b_O", cfg, cfg.d_model)
 
 
-class MLP(nn.Module):
+class MLP(Parameters):
     """W_in [d_model d_mlp], b_in, W_out [d_mlp d_model], b_out of one layer."""
 
     def __init__(self, cfg: Config):
@@ -113,7 +126,7 @@ class MLP(nn.Module):
         _add_bias(self, "b_out", cfg, cfg.d_model)
 
 
-class Block(nn.Module):
+class Block(Parameters):
     """ln1, attn, ln2, mlp of one layer; None for a part that the config leaves out."""
 
     def __init__(self, cfg: Config):
@@ -128,7 +141,8 @@ class Transformer(nn.Module):
     """All parameters of a model: W_E, W_pos, blocks, ln_final, W_U, b_U. Call it on tokens for
     logits.
 
-    `seed` fixes the initial values: normal with standard deviation 0.02, as GPT-2's.
+    `seed` fixes the initial values: normal with standard deviation 0.02, as GPT-2's, and smaller in
+    W_O and W_out.
     """
 
     def __init__(self, cfg: Config, seed: int = 0):

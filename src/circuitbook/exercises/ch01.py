@@ -24,6 +24,7 @@ def lively(*, seed: int = 0, **sizes) -> Transformer:
     random = torch.Generator().manual_seed(seed)
     for parameter in weights.parameters():
         parameter.data = torch.randn(parameter.shape, generator=random) * 0.7
+    weights.b_U.normal_(generator=random)
     return weights.requires_grad_(False)
 
 
@@ -40,7 +41,7 @@ def columns_instead_of_rows(tokens, W_E):
     return W_E.mT[tokens]
 
 
-def scaled_by_root_d_model(tokens, W_E):
+def scaled_up(tokens, W_E):
     """Your vectors are √d_model times too long. The first transformer did that; GPT-2 adds the
     rows as they are."""
     return W_E[tokens] * math.sqrt(W_E.shape[-1])
@@ -75,7 +76,7 @@ EMBED = Exercise(
     },
     mistakes=[
         columns_instead_of_rows,
-        scaled_by_root_d_model,
+        scaled_up,
         counts_tokens_from_one,
         bag_of_tokens,
         first_sentence_for_all,
@@ -179,6 +180,11 @@ def eps_forgotten(x, w, b, eps=1e-5):
     return _layer_norm(x, w, b, 0.0)
 
 
+def eps_fixed(x, w, b, eps=1e-5):
+    """Your eps is 1e-5 whatever the argument says. Use the argument: models differ in it."""
+    return _layer_norm(x, w, b, 1e-5)
+
+
 def normalised_over_positions(x, w, b, eps=1e-5):
     """You averaged over positions. Each position's vector is normalised alone, over d_model: the
     last axis."""
@@ -208,7 +214,7 @@ def divided_by_variance(x, w, b, eps=1e-5):
 
 
 def not_centred(x, w, b, eps=1e-5):
-    """You divided x without subtracting its mean first: that is RMSNorm's way only in part, and
+    """You did not subtract its mean first: that is RMSNorm's way only in part, and
     not GPT-2's."""
     return _layer_norm(x, w, b, eps, centre=False)
 
@@ -230,12 +236,14 @@ LAYER_NORM = Exercise(
     answer=model.layer_norm,
     cases={
         "six vectors, a large eps": (*normal((2, 3, 4), (4,), (4,)), 0.1),
+        "a constant vector": (torch.full((1, 1, 4), 2.0), *normal((4,), (4,), seed=2), 0.1),
         "one long vector": (10 + normal((1, 1, 64))[0], *normal((64,), (64,), seed=1), 0.01),
     },
     mistakes=[
         unbiased_variance,
         eps_outside_the_root,
         eps_forgotten,
+        eps_fixed,
         normalised_over_positions,
         normalised_over_everything,
         shift_forgotten,
@@ -283,13 +291,13 @@ def no_scale(q, k):
     return _scores(q, k) * math.sqrt(q.shape[-1])
 
 
-def scaled_by_d_model(q, k):
+def scaled_by_the_wrong_width(q, k):
     """Your scores are too small: you divided by √d_model. Each head's dot product runs over
     d_head numbers."""
     return _scores(q, k) / math.sqrt(q.shape[-2])
 
 
-def scaled_by_d_head_without_root(q, k):
+def scaled_without_the_root(q, k):
     """You divided by d_head. Divide by its root: a sum of d_head random products is about
     √d_head large."""
     return _scores(q, k) / math.sqrt(q.shape[-1])
@@ -316,6 +324,12 @@ def heads_mixed_by_reshape(q, k):
     return einsum(*mixed, "b h q d, b h k d -> b h q k") / math.sqrt(d_head)
 
 
+def heads_compared(q, k):
+    """`@` multiplies the last two axes, here head and d_head, so you compared heads at one
+    position. Move head before pos first, or use einsum."""
+    return q @ k.mT / math.sqrt(q.shape[-1])
+
+
 def head_axis_last(q, k):
     """The numbers are right, the axes are not: return [batch head q_pos k_pos]."""
     return _scores(q, k, "b q h d, b k h d -> b q k h")
@@ -331,12 +345,13 @@ ATTENTION_SCORES = Exercise(
     },
     mistakes=[
         no_scale,
-        scaled_by_d_model,
-        scaled_by_d_head_without_root,
+        scaled_by_the_wrong_width,
+        scaled_without_the_root,
         queries_and_keys_swapped,
         heads_summed,
         heads_mixed_by_reshape,
         head_axis_last,
+        heads_compared,
     ],
     variants=[
         lambda q, k: q.transpose(1, 2) @ k.permute(0, 2, 3, 1) * q.shape[-1] ** -0.5,
@@ -726,10 +741,41 @@ def queries_keys_swapped(x, weights):
     )
 
 
+def _without_bias(x, weights, name):
+    W, b = getattr(weights, f"W_{name}"), getattr(weights, f"b_{name}")
+    return model.project(x, W, torch.zeros_like(b))
+
+
 def projection_biases_forgotten(x, weights):
     """b_Q, b_K and b_V are missing: each projection is x W + b."""
     return _attention(
-        x, weights, **{n.lower(): model.project(x, getattr(weights, f"W_{n}"), 0) for n in "QKV"}
+        x, weights, **{name.lower(): _without_bias(x, weights, name) for name in "QKV"}
+    )
+
+
+def normalised_again(x, weights):
+    """You normalised x. The block does that before it calls attention: use x as it comes."""
+    return _attention(functional.layer_norm(x, x.shape[-1:]), weights)
+
+
+def value_bias_forgotten(x, weights):
+    """You are off by one vector at every position: b_V is missing. Each row of the pattern sums
+    to 1, so b_V reaches every position alike."""
+    return _attention(x, weights, v=_without_bias(x, weights, "V"))
+
+
+def mask_on_the_pattern(x, weights):
+    """Your result is full of NaN or infinity: -inf times a value is one of them. causal_mask
+    goes on the scores, before the softmax."""
+    return _attention(
+        x, weights, scores=lambda raw: raw, pattern=lambda s: model.causal_mask(s.softmax(-1))
+    )
+
+
+def softmax_forgotten(x, weights):
+    """You weighed the values with raw scores. Between the mask and the values comes the softmax."""
+    return _attention(
+        x, weights, pattern=lambda masked: masked.masked_fill(masked == -torch.inf, 0)
     )
 
 
@@ -763,6 +809,10 @@ ATTENTION = Exercise(
         values_from_the_key_matrix,
         queries_keys_swapped,
         projection_biases_forgotten,
+        value_bias_forgotten,
+        normalised_again,
+        mask_on_the_pattern,
+        softmax_forgotten,
         stream_added_already,
     ],
     variants=[
@@ -834,6 +884,11 @@ def root_forgotten(x):
     return 0.5 * x * (1 + torch.tanh(2 / math.pi * (x + 0.044715 * x**3)))
 
 
+def bracket_forgotten(x):
+    """Right for small x only: √(2/π) multiplies the whole bracket, the cube too."""
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x + 0.044715 * x**3))
+
+
 def one_forgotten(x):
     """Your curve is even, f(-x) = f(x): the 1 in (1 + tanh(...)) is missing."""
     return 0.5 * x * torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
@@ -856,6 +911,7 @@ GELU = Exercise(
         square_for_cube,
         root_forgotten,
         one_forgotten,
+        bracket_forgotten,
     ],
     variants=[
         lambda x: functional.gelu(x, approximate="tanh"),
@@ -990,7 +1046,7 @@ def post_norm(resid_pre, weights):
     return _norm(mid + model.mlp(mid, weights.mlp), weights.ln2)
 
 
-def mlp_reads_resid_pre(resid_pre, weights):
+def MLP_reads_too_early(resid_pre, weights):
     """Your MLP read the stream as it was before attention. It reads resid_mid, attention's
     writing included."""
     return _block(resid_pre, weights, mlp_reads=lambda resid: resid)
@@ -1001,7 +1057,7 @@ def attention_not_added(resid_pre, weights):
     return _block(resid_pre, weights, add=(0, 1))
 
 
-def mlp_not_added(resid_pre, weights):
+def MLP_not_added(resid_pre, weights):
     """The MLP replaced the stream instead of adding to it: resid_post = resid_mid + mlp_out."""
     return _block(resid_pre, weights, add=(1, 0))
 
@@ -1025,6 +1081,34 @@ def normalised_stream_kept(resid_pre, weights):
     return x + model.mlp(x, weights.mlp)
 
 
+def eps_left_at_its_default(resid_pre, weights):
+    """You are nearly right: eps is missing, so LayerNorm took its default. Pass weights.ln1.eps and
+    weights.ln2.eps as well."""
+
+    def norm(x, weights):
+        return model.layer_norm(x, weights.w, weights.b)
+
+    return _block(resid_pre, weights, ln1=norm, ln2=norm)
+
+
+def attention_lost(resid_pre, weights):
+    """What attention wrote is lost at the end: add the MLP's writing to resid_mid, not to
+    resid_pre."""
+    mid = resid_pre + model.attention(_norm(resid_pre, weights.ln1), weights.attn)
+    return resid_pre + model.mlp(_norm(mid, weights.ln2), weights.mlp)
+
+
+def MLP_first(resid_pre, weights):
+    """The MLP ran before attention. Attention comes first, and the MLP works on what it moved."""
+    mid = resid_pre + model.mlp(_norm(resid_pre, weights.ln2), weights.mlp)
+    return mid + model.attention(_norm(mid, weights.ln1), weights.attn)
+
+
+def second_norm_forgotten(resid_pre, weights):
+    """The MLP read the raw stream. It reads through ln2."""
+    return _block(resid_pre, weights, ln2=lambda x, _: x)
+
+
 def returns_the_update_only(resid_pre, weights):
     """You returned what the block wrote. The next block needs the whole stream: what came in,
     plus both writes."""
@@ -1046,13 +1130,17 @@ BLOCK = Exercise(
     cases={"five positions": block_case(5), "another model": block_case(3, seed=1, n_heads=1)},
     mistakes=[
         post_norm,
-        mlp_reads_resid_pre,
+        MLP_reads_too_early,
         attention_not_added,
-        mlp_not_added,
+        MLP_not_added,
         ln1_used_twice,
         no_layer_norm,
         normalised_stream_kept,
         returns_the_update_only,
+        eps_left_at_its_default,
+        attention_lost,
+        MLP_first,
+        second_norm_forgotten,
     ],
     variants=[
         lambda resid, w: (
@@ -1095,6 +1183,18 @@ def last_blocks_layer_norm(resid, weights):
     return _norm(resid, weights.blocks[-1].ln2) @ weights.W_U + weights.b_U
 
 
+def default_eps(resid, weights):
+    """You are nearly right: eps is missing, so LayerNorm took its default. Pass ln_final.eps
+    too."""
+    x = model.layer_norm(resid, weights.ln_final.w, weights.ln_final.b)
+    return x @ weights.W_U + weights.b_U
+
+
+def unembedding_bias_forgotten(resid, weights):
+    """b_U is missing. GPT-2's is zero, but a model whose LayerNorm was folded has one."""
+    return _norm(resid, weights.ln_final) @ weights.W_U
+
+
 def probabilities_for_logits(resid, weights):
     """These are probabilities. Return the logits: the softmax comes later, in the loss or in
     sampling."""
@@ -1131,6 +1231,8 @@ UNEMBED = Exercise(
         final_layer_norm_forgotten,
         embedding_not_transposed,
         last_blocks_layer_norm,
+        default_eps,
+        unembedding_bias_forgotten,
         probabilities_for_logits,
         log_probabilities_for_logits,
         last_position_only,
@@ -1180,8 +1282,34 @@ def blocks_backwards(tokens, weights):
 
 
 def last_block_missing(tokens, weights):
-    """The last block never ran: is there a range(n - 1), or a return inside the loop?"""
+    """The last block never ran: does the loop stop one too early?"""
     return _transformer(tokens, weights, blocks=list(weights.blocks)[:-1])
+
+
+def only_the_first_block(tokens, weights):
+    """Only the first block ran: is `return` inside the loop?"""
+    return _transformer(tokens, weights, blocks=[weights.blocks[0]])
+
+
+def no_block(tokens, weights):
+    """No block had any effect: keep what it returns, resid = block(resid, ...)."""
+    return _transformer(tokens, weights, blocks=[])
+
+
+def stream_added_twice(tokens, weights):
+    """You added the stream twice: a block already returns the stream plus what it wrote."""
+    resid = model.embed(tokens, weights.W_E) + model.positional_embedding(tokens, weights.W_pos)
+    for each in weights.blocks:
+        resid = resid + model.block(resid, each)
+    return model.unembed(resid, weights)
+
+
+def final_norm_twice(tokens, weights):
+    """ln_final was applied twice: `unembed` does it already."""
+    resid = model.embed(tokens, weights.W_E) + model.positional_embedding(tokens, weights.W_pos)
+    for each in weights.blocks:
+        resid = model.block(resid, each)
+    return model.unembed(_norm(resid, weights.ln_final), weights)
 
 
 def every_block_reads_the_embedding(tokens, weights):
@@ -1217,6 +1345,10 @@ TRANSFORMER = Exercise(
         first_block_every_time,
         blocks_backwards,
         last_block_missing,
+        only_the_first_block,
+        no_block,
+        stream_added_twice,
+        final_norm_twice,
         every_block_reads_the_embedding,
         positions_added_in_every_block,
     ],
@@ -1279,7 +1411,21 @@ def values_first(weight, bias, n_heads):
     return _split(weight, bias, n_heads, order=(1, 2, 0))
 
 
-def d_head_before_d_model(weight, bias, n_heads):
+def keys_and_values_swapped(weight, bias, n_heads):
+    """Keys and values are swapped: the order in c_attn is q, k, v."""
+    return _split(weight, bias, n_heads, order=(0, 2, 1))
+
+
+def reshaped_without_moving(weight, bias, n_heads):
+    """reshape does not move axes. Split the columns, [d_model head d_head], then move head to the
+    front: permute, or einops' rearrange."""
+    parts = _split(weight, bias, n_heads)
+    for name, part in zip("QKV", weight.chunk(3, dim=1), strict=True):
+        parts[f"W_{name}"] = part.reshape(n_heads, len(weight), -1)
+    return parts
+
+
+def axes_in_the_wrong_order(weight, bias, n_heads):
     """Your matrices are [head d_head d_model]. Ours multiply on the right: [head d_model
     d_head]."""
     return _split(weight, bias, n_heads, "m (qkv h d) -> qkv h d m")
@@ -1305,7 +1451,9 @@ SPLIT_C_ATTN = Exercise(
         split_by_head_first,
         keys_before_queries,
         values_first,
-        d_head_before_d_model,
+        axes_in_the_wrong_order,
+        keys_and_values_swapped,
+        reshaped_without_moving,
         biases_not_split,
     ],
     variants=[
@@ -1339,20 +1487,30 @@ def largest_differences(
 ) -> dict[str, float]:
     """For each of our activations, the largest |ours - theirs|; where both hide a score, 0.
 
-    A score below -10³⁰ is hidden: we write -inf, TransformerLens the least float there is.
+    A score below -10,000 is hidden: we write -inf, TransformerLens the least float there is.
     """
     differences = {}
     for name, activation in ours.items():
-        hidden = (activation < -1e30) & (theirs[name] < -1e30)
+        hidden = (activation < -1e4) & (theirs[name] < -1e4)
         difference = (activation - theirs[name]).masked_fill(hidden, 0)
         differences[name] = difference.abs().max().item()
     return differences
 
 
+def either_hidden(ours, theirs):
+    """You skip a place that only one of the two hides. There the masks differ, which is an error
+    that you look for: count a place as hidden where both are, `&`."""
+    found = {}
+    for name, activation in ours.items():
+        hidden = (activation < -1e4) | (theirs[name] < -1e4)
+        found[name] = (activation - theirs[name]).masked_fill(hidden, 0).abs().max().item()
+    return found
+
+
 def _differences(ours, theirs, reduce, hide=True):
     found = {}
     for name, activation in ours.items():
-        hidden = (activation < -1e30) & (theirs[name] < -1e30) & hide
+        hidden = (activation < -1e4) & (theirs[name] < -1e4) & hide
         found[name] = reduce((activation - theirs[name]).masked_fill(hidden, 0)).item()
     return found
 
@@ -1383,7 +1541,7 @@ def squared_differences(ours, theirs):
 
 def hidden_scores_compared(ours, theirs):
     """You get inf for the scores: we hide with -inf, they with the least float. Where both are
-    below -10³⁰, count the difference as 0."""
+    below -10,000, count the difference as 0."""
     return _differences(ours, theirs, lambda d: d.abs().max(), hide=False)
 
 
@@ -1410,33 +1568,49 @@ def caches(seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return ours, theirs
 
 
+def one_mask_more(seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Two caches of which only the first hides one of the scores."""
+    (scores,) = normal((2, 3, 4, 4), seed=seed)
+    masked = model.causal_mask(scores)
+    ours, theirs = masked.clone(), masked.clamp(min=torch.finfo(torch.float32).min)
+    ours[0, 0, 2, 0] = -torch.inf
+    return {"blocks.0.attn.hook_attn_scores": ours}, {"blocks.0.attn.hook_attn_scores": theirs}
+
+
 LARGEST_DIFFERENCES = Exercise(
     id="1.16",
     title="compare with TransformerLens",
     answer=largest_differences,
-    cases={"both too large and too small": caches(0), "ours too small everywhere": caches(1)},
+    cases={
+        "both too large and too small": caches(0),
+        "ours too small everywhere": caches(1),
+        "ours hides what theirs shows": one_mask_more(2),
+    },
     mistakes=[
         mean_for_maximum,
         sign_kept,
         mean_of_signed_differences,
         squared_differences,
         hidden_scores_compared,
+        either_hidden,
         one_number_for_all,
     ],
     variants=[
         lambda ours, theirs: {
-            name: (x.clamp(min=-1e30) - theirs[name].clamp(min=-1e30)).abs().max().item()
+            name: (x - theirs[name]).abs()[~((x < -1e4) & (theirs[name] < -1e4))].max()
             for name, x in ours.items()
         },
         lambda ours, theirs: {
-            name: torch.where(x < -1e30, 0, (x - theirs[name]).abs()).max()
+            name: torch.where((x < -1e4) * (theirs[name] < -1e4), 0, (x - theirs[name]).abs())
+            .max()
+            .item()
             for name, x in ours.items()
         },
     ],
     hints=[
         "Go through the names of ours; theirs has more names, for the same tensors.",
         (
-            "(-inf) - (least float) is -inf. Find the places where both are below -1e30 and set "
+            "(-inf) - (least float) is -inf. Find the places where both are below -1e4 and set "
             "the difference there to 0."
         ),
         "difference.masked_fill(hidden, 0).abs().max().item(), one for each name, in a dict.",
@@ -1494,6 +1668,13 @@ def logits_for_losses(logits, tokens):
     return -logits[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1)
 
 
+def softmax_over_positions(logits, tokens):
+    """Your softmax ran over positions. Each position has a distribution over the vocabulary:
+    dim=-1."""
+    log_probabilities = logits[:, :-1].log_softmax(dim=1)
+    return -log_probabilities.gather(dim=-1, index=tokens[:, 1:, None]).squeeze(-1)
+
+
 def one_mean_loss(logits, tokens):
     """You returned the mean. Here we want one loss per token: averaging comes later."""
     return model.loss_per_token(logits, tokens).mean()
@@ -1505,7 +1686,7 @@ LOSS_PER_TOKEN = Exercise(
     answer=model.loss_per_token,
     cases={
         "two rows of six tokens": (*normal((2, 6, 11)), random_tokens(2, 6, below=11)),
-        "large logits": (40 * normal((1, 4, 5), seed=1)[0], random_tokens(1, 4, below=5, seed=1)),
+        "large logits": (400 * normal((1, 4, 5), seed=1)[0], random_tokens(1, 4, below=5, seed=1)),
     },
     mistakes=[
         no_shift,
@@ -1516,6 +1697,7 @@ LOSS_PER_TOKEN = Exercise(
         softmax_twice,
         probabilities_for_losses,
         logits_for_losses,
+        softmax_over_positions,
         one_mean_loss,
     ],
     variants=[
@@ -1590,6 +1772,26 @@ def top_p_one_too_few(logits, temperature=1.0, top_k=None, top_p=None):
     return _sampling(logits, temperature, top_k, top_p, cut=cut)
 
 
+def crossing_token_dropped(logits, temperature=1.0, top_k=None, top_p=None):
+    """You dropped the token that crosses p; with a small p nothing is left, and 0 / 0 is NaN.
+    Look at the sum before each token: cumsum - itself ≥ p."""
+    return _sampling(
+        logits, temperature, top_k, top_p, cut=lambda p, cumulative, top: cumulative > top
+    )
+
+
+def top_p_before_scaling(logits, temperature=1.0, top_k=None, top_p=None):
+    """Top-p saw probabilities that did not sum to 1, or came before top-k. First keep k tokens and
+    scale them to sum to 1; then cut to p."""
+    if temperature == 0 or top_k is None:
+        return model.next_token_probabilities(logits, temperature, top_k, top_p)
+    p, order = (logits / temperature).softmax(dim=-1).sort(descending=True, stable=True)
+    p[top_k:] = 0
+    if top_p is not None:
+        p[p.cumsum(dim=-1) - p >= top_p] = 0
+    return torch.zeros_like(logits).scatter(0, order, p / p.sum())
+
+
 def top_p_one_too_many(logits, temperature=1.0, top_k=None, top_p=None):
     """You kept one token too many: once what is kept has reached p, the next token goes."""
 
@@ -1624,6 +1826,13 @@ def not_scaled_to_one(logits, temperature=1.0, top_k=None, top_p=None):
     return (logits / temperature).softmax(dim=-1) * (kept > 0)
 
 
+def not_scaled_at_the_end(logits, temperature=1.0, top_k=None, top_p=None):
+    """After top-p your probabilities sum to less than 1: divide by their sum once more at the
+    end."""
+    kept = model.next_token_probabilities(logits, temperature, top_k, top_p)
+    return model.next_token_probabilities(logits, temperature, top_k) * (kept > 0)
+
+
 def top_k_ignored(logits, temperature=1.0, top_k=None, top_p=None):
     """top_k changes nothing in your result: all but the k likeliest tokens get probability 0."""
     return model.next_token_probabilities(logits, temperature, None, top_p)
@@ -1632,6 +1841,8 @@ def top_k_ignored(logits, temperature=1.0, top_k=None, top_p=None):
 def probabilities_out_of_order(logits, temperature=1.0, top_k=None, top_p=None):
     """Your probabilities are sorted. Put each back in its token's place: scatter, or index with
     the order."""
+    if temperature == 0:
+        return model.next_token_probabilities(logits, 0.0)
     return (
         model.next_token_probabilities(logits, temperature, top_k, top_p)
         .sort(descending=True)
@@ -1650,6 +1861,7 @@ SAMPLING = Exercise(
         "top_k = 2": (normal((6,), seed=3)[0], 1.0, 2),
         "top_p = 0.6": (torch.tensor([0.1, 0.4, 0.2, 0.25, 0.05]).log(), 1.0, None, 0.6),
         "top_p = 0.3": (torch.tensor([0.1, 0.4, 0.2, 0.25, 0.05]).log(), 1.0, None, 0.3),
+        "top_k = 2, then top_p = 0.5": (torch.tensor([0.4, 0.3, 0.2, 0.1]).log(), 1.0, 2, 0.5),
         "all at once": (2 * normal((8,), seed=4)[0], 1.5, 5, 0.8),
     },
     mistakes=[
@@ -1657,10 +1869,13 @@ SAMPLING = Exercise(
         temperature_ignored,
         division_by_zero,
         top_p_one_too_few,
+        crossing_token_dropped,
+        top_p_before_scaling,
         top_p_one_too_many,
         cumulative_sum_unsorted,
         unlikeliest_kept,
         not_scaled_to_one,
+        not_scaled_at_the_end,
         top_k_ignored,
         probabilities_out_of_order,
     ],
@@ -1739,6 +1954,16 @@ def sum_for_mean(tokens, weights, optimizer):
     return _step(tokens, weights, optimizer, loss=lambda x: model.loss_per_token(x, tokens).sum())
 
 
+def summed(tokens, weights, optimizer):
+    """Your losses and your steps are as many times too large as the batch has tokens: take the
+    mean."""
+    loss = model.loss_per_token(model.transformer(tokens, weights), tokens).sum()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
 def loss_after_the_step(tokens, weights, optimizer):
     """The parameters are right, the losses are not: return the loss that you took the gradient
     of, from before the step."""
@@ -1794,6 +2019,7 @@ TRAINING_STEP = Exercise(
         nothing_learned,
         climbs_the_loss,
         sum_for_mean,
+        summed,
         loss_after_the_step,
         last_token_only,
         trained_to_repeat,
@@ -1922,8 +2148,8 @@ QUIZZES = (
     Quiz(
         id="1-c",
         question=(
-            "How many of GPT-2 small's parameters sit in one MLP (W_in and W_out, without "
-            "biases), in millions? d_model is 768 and d_mlp four times that."
+            "How many of GPT-2 small's parameters sit in one MLP (W_in and W_out, without biases)? "
+            "Give millions, so 1.5 for 1,500,000. d_model is 768 and d_mlp four times that."
         ),
         number=2 * 768 * 3072 / 1e6,
         tolerance=0.05,
@@ -1949,7 +2175,10 @@ QUIZZES = (
             Option(
                 "The loss at that position gets smaller.",
                 False,
-                "Only if the right token was already well ahead; if not, being surer costs more.",
+                (
+                    "Not always: it falls if the right token is the likeliest. If that is far "
+                    "behind, being surer costs more."
+                ),
             ),
         ),
     ),

@@ -438,15 +438,15 @@ def _region(wrong: Tensor, names: Sequence[str]) -> str:
         bad = wrong.movedim(i, 0).reshape(wrong.shape[i], -1).any(dim=1)
         if bad.all():
             continue
-        wrong_at, right_at = bad.nonzero().flatten().tolist(), (~bad).nonzero().flatten().tolist()
+        wrong_at = bad.nonzero().flatten().tolist()
         if wrong_at == list(range(wrong_at[0], len(bad))) and len(wrong_at) > 1:
-            parts.append(f"from {name} {wrong_at[0]} on")
-        elif len(wrong_at) <= len(right_at):
-            parts.append(
-                f"at {name} {', '.join(map(str, wrong_at[:4]))}{', ...' * (len(wrong_at) > 4)}"
-            )
-        elif len(right_at) == 1:
-            parts.append(f"everywhere but at {name} {right_at[0]}")
+            unnamed = name.startswith("axis ")
+            start = f"index {wrong_at[0]} of {name}" if unnamed else f"{name} {wrong_at[0]}"
+            parts.append(f"from {start} on")
+        elif 2 * len(wrong_at) <= len(bad):
+            indices = ", ".join(map(str, wrong_at[:4])) + ", ..." * (len(wrong_at) > 4)
+            unnamed = name.startswith("axis ")
+            parts.append(f"at index {indices} of {name}" if unnamed else f"at {name} {indices}")
     return f" {' and '.join(parts)}" if parts else ""
 
 

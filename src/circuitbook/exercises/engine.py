@@ -36,6 +36,7 @@ from circuitbook.exercises.compare import (
 )
 from circuitbook.exercises.sandbox import Outcome, Runs, run_all
 
+SEED = 20190214  # of what a reader draws: not the seed of `normal`, whose numbers it would equal
 MISTAKE_SECONDS = 1.0  # after this, no further mistake is tried
 
 
@@ -214,7 +215,7 @@ def quiz(id: str, *chosen: str | float | int) -> Card:
             ),
         )
     if not letters:
-        if len(chosen) != 1 or isinstance(chosen[0], bool | str):
+        if len(chosen) != 1 or not isinstance(chosen[0], int | float):
             raise ValueError(f"quiz {id} got {_and(map(repr, chosen))}; give one number: {how}.")
         is_right = abs(float(chosen[0]) - question.number) <= question.tolerance
         reasons = [question.why]
@@ -259,7 +260,11 @@ class ChapterProgress:
 
     def __repr__(self) -> str:
         quizzes = f", {self.quizzes_right} of {self.quizzes} quizzes right" if self.quizzes else ""
-        left = f"; next: {self.next}, about {self.minutes_left} minutes left" if self.next else ""
+        left = (
+            f"; next: {self.next}, about {self.minutes_left} minutes of exercises left"
+            if self.next
+            else ""
+        )
         return (
             f"Chapter {self.number}: {self.passed} of {self.exercises} exercises passed"
             f"{quizzes}{left}"
@@ -499,7 +504,7 @@ def _result(exercise: Exercise, function: Callable, arguments: tuple) -> Result:
     if isinstance(function, FunctionType):
         functools.update_wrapper(watched, function)
     copies = copy.deepcopy(arguments)
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     try:
         value = exercise.run(watched if isinstance(function, FunctionType) else function, *copies)
     except Exception as error:
@@ -551,7 +556,9 @@ def _left_as_it_was(function: Callable, outcome: Outcome) -> bool:
     error = outcome.error
     if isinstance(error, NotImplementedError):  # raised by the code itself, not deep in torch
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        return "NotImplementedError" in frame.f_code.co_names
+        return (
+            _is_readers(frame.f_code.co_filename) and "NotImplementedError" in frame.f_code.co_names
+        )
     nothing = isinstance(error, NameError | _ReturnedNoneError) or (
         error is None and outcome.result.returned_none
     )
