@@ -1150,8 +1150,8 @@ print(
 )
 gap = (models_surprise - oracles_surprise).argmax().item()
 print(
-    f"The model has most to learn about token {gap + 1},{pocket.tokenizer.pieces(ids)[gap + 1]}: "
-    f"{models_surprise[gap]:.1f} nats where the oracle has {oracles_surprise[gap]:.1f}."
+    f"Furthest from the oracle is token {gap + 1},{pocket.tokenizer.pieces(ids)[gap + 1]}: "
+    f"{models_surprise[gap]:.1f} nats against {oracles_surprise[gap]:.1f}."
 )
 
 # %% [markdown]

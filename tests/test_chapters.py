@@ -210,6 +210,12 @@ def test_the_book_has_chapters():
     assert BOOK, f"no chapter in {ROOT / 'book'}"
 
 
+def test_the_readme_links_both_notebooks_of_every_chapter(chapter):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in chapter.files:
+        assert f"({path.relative_to(ROOT)})" in readme
+
+
 def test_generated_notebooks_are_fresh():
     assert list(authoring.stale(ROOT)) == []
 

@@ -28,6 +28,8 @@ MAY_IMPORT = {
     **{name: {"cache", "published", *ANALYSES[:place]} for place, name in enumerate(ANALYSES)},
     "plots": {"published", *ANALYSES},
     "progress": set(),
+    "cards": {"language", "train", "zoo", "patterns", *MODEL},
+    "doctor": {"train", "zoo", "progress", *MODEL},
     "exercises": {"language", "train", "zoo", "published", "plots", "progress", *MODEL, *ANALYSES},
     "authoring": {"exercises"},
 }

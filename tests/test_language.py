@@ -193,6 +193,55 @@ def test_each_phenomenon_has_answers():
         language.examples("telepathy", 1, seed=0)
 
 
+def test_a_wrong_answer_is_impossible_where_the_right_one_is_certain():
+    language = book_language()
+    for phenomenon in language.phenomena:
+        for example in language.examples(phenomenon, 12, seed=3):
+            for position, wrong in zip(example.answers, example.wrong, strict=True):
+                assert language.oracle(example.tokens[:position])[wrong] == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right", "wrong"),
+    [
+        ("When Mary and John went to the store, John gave a drink to", " Mary", " John"),
+        ("The keys near the door", " are", " is"),
+        ('Anna wrote "the old door', '"', ")"),
+        ("Anna wrote (the old door", ")", '"'),
+        ('Anna asked, "Where is the drink', '?"', '."'),
+        ("Anna said that", " she", " he"),
+        ("Today is Monday, so tomorrow is", " Tuesday", " Monday"),
+    ],
+)
+def test_the_wrong_answer_is_the_one_that_a_skimming_reader_gives(prompt, right, wrong):
+    language = book_language()
+    oracle = language.oracle(prompt)
+    assert math.isclose(oracle[language.tokenizer.encode(right)[0]].item(), 1.0)
+    pairs = {
+        (language.tokenizer.decode([example.tokens[position]]), language.tokenizer.decode([token]))
+        for phenomenon in language.phenomena
+        for example in language.examples(phenomenon, 400, seed=0)
+        for position, token in zip(example.answers, example.wrong, strict=True)
+    }
+    assert (right, wrong) in pairs
+
+
+def test_what_opens_must_close_alike():
+    language = book_language()
+    for text, closing in (('"The', '"'), ("(the", ")")):
+        assert len(language.tokenizer.encode(text)) == 2
+        assert len(language.tokenizer.encode(" " + text[0])) == 1
+        assert len(language.tokenizer.encode(closing)) == 1
+
+
+def test_passages_mix_phenomena_with_capitals_and_punctuation():
+    language = book_language()
+    texts = [language.tokenizer.decode(e.tokens) for e in language.examples("mixed", 60, seed=0)]
+    for sign in (",", ".", '"', "(", ")"):
+        assert any(sign in text for text in texts), sign
+    assert any("its capital" in text and " to " in text.split("capital")[1] for text in texts)
+
+
 def test_the_oracles_mean_loss_is_the_best_possible():
     language = book_language()
     losses = language.grammar.oracle_losses(language.sample_tokens(8_000, seed=0).tolist())

@@ -1,13 +1,28 @@
 """The training loop: it learns, it resumes to the same curve, it never leaves half a file."""
 
-from itertools import count
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import count, pairwise
 
 import pytest
 import torch
 
 from circuitbook.language import book_language
 from circuitbook.model import Config, Transformer
-from circuitbook.train import CHECKPOINT, learning_rate_at, train, write_atomically
+from circuitbook.train import (
+    CHECKPOINT,
+    RECIPES,
+    WithRepeats,
+    best_device,
+    devices,
+    largest_error,
+    learning_rate_at,
+    train,
+    train_again,
+    untrained,
+    write_atomically,
+)
 
 SIZES = {"steps": 12, "batch": 2, "n_ctx": 8, "learning_rate": 1e-2}
 
@@ -104,6 +119,79 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
         write_atomically(path, ["not bytes"])
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path):
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from circuitbook.train import write_atomically
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_atomically(Path(sys.argv[1]), b"new" * 1000)
+except OSError as error:
+    print(error)
+"""
+    path = tmp_path / "kept"
+    path.write_bytes(b"old")
+    command = [sys.executable, "-c", code, str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert str(path) in said and "what was there before is kept" in said
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_part_that_is_frozen_stays_as_it_is_and_resumes(tmp_path):
+    frozen = small()
+    frozen.W_pos.requires_grad_(False).zero_()
+    first = trained(frozen, checkpoints=tmp_path)
+    assert not frozen.W_pos.any()
+    again = small(seed=3)
+    again.W_pos.requires_grad_(False)
+    assert trained(again, checkpoints=tmp_path).losses == first.losses
+    assert not again.W_pos.any()
+
+
+def test_a_device_must_compute_what_the_cpu_does():
+    assert devices()[-1] == "cpu"
+    assert best_device() in devices()
+    assert largest_error("cpu") == 0
+
+
+def test_each_recipe_makes_a_model_of_the_books_vocabulary():
+    for name in RECIPES:
+        assert untrained(name).cfg.d_vocab == book_language().tokenizer.d_vocab
+
+
+def test_a_recipe_gives_the_same_curve_again(monkeypatch, tmp_path):
+    monkeypatch.setitem(RECIPES, "tiny", replace(RECIPES["zero-layer"], steps=3, batch=1))
+    first = train_again("tiny", untrained("tiny"), progress=False)
+    assert train_again("tiny", untrained("tiny"), tmp_path, progress=False).losses == first.losses
+
+
+def test_half_of_the_rows_repeat_random_tokens_after_periods_of_their_own():
+    language, n_ctx = book_language(), 64
+    batch = next(WithRepeats(language).batches(8, n_ctx, seed=0))
+    words = set(language.unigram().nonzero().flatten().tolist()) - {language.tokenizer.end_of_text}
+    assert torch.equal(batch[:4], next(language.batches(4, n_ctx, seed=0)))
+    periods = []
+    for row in batch[4:].tolist():
+        period = row.index(row[0], 1)
+        periods.append(period)
+        assert set(row) <= words and len(set(row)) == period
+        assert row == (row[:period] * n_ctx)[:n_ctx]
+    assert len(set(periods)) > 1
+    assert torch.equal(batch, next(WithRepeats(language).batches(8, n_ctx, seed=0)))
+
+
+def test_checkpoints_are_kept_evenly_on_a_logarithmic_scale():
+    recipe = RECIPES["two-layer"]
+    first, *steps = recipe.kept_steps()
+    assert first == 0 and steps[-1] == recipe.steps and len(set(steps)) >= 20
+    growth = [later / earlier for earlier, later in pairwise(steps)]
+    assert max(growth) / min(growth) < 1.1
+    assert RECIPES["pocket"].kept_steps() == ()
 
 
 def test_the_learning_rate_climbs_to_its_peak_and_sinks():

@@ -1,16 +1,21 @@
 """The models that ship: opened by us, Hugging Face and TransformerLens alike; damage is named."""
 
-import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 
 from circuitbook import zoo
 from circuitbook.language import book_language
-from circuitbook.train import TrainingRun
-from circuitbook.zoo import cached_gpt2, load, loss_on_documents, score
+from circuitbook.model import Config, Transformer
+from circuitbook.zoo import SHIPPED, cached_gpt2, load, save_model, steps_of
 
 PROMPT = "<|endoftext|>When Mary and John went to the store, John gave a drink to"
 
@@ -25,27 +30,42 @@ def copied_models(tmp_path, monkeypatch):
     """The shipped models in a folder that a test may damage."""
     models = shutil.copytree(zoo.MODELS, tmp_path / "models")
     monkeypatch.setattr(zoo, "MODELS", models)
-    monkeypatch.setattr(zoo, "CHECKSUMS", models / "checksums.json")
     return models
 
 
-def test_pocket_opens_in_less_than_a_second():
-    load("pocket")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_each_model_opens_in_less_than_a_second(name):
+    load(name)
     start = time.perf_counter()
-    load("pocket")
+    loaded = load(name)
     assert time.perf_counter() - start < 1
+    assert loaded.name == name and not loaded.model.training
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_each_model_has_the_books_tokens(name):
+    ours, loaded = book_language().tokenizer, load(name)
+    assert loaded.model.cfg.d_vocab == ours.d_vocab
+    assert loaded.tokenizer.inner.to_str() == ours.inner.to_str()
+
+
+def test_the_models_are_small_enough_to_ship():
+    assert sum(path.stat().st_size for path in zoo.MODELS.rglob("*") if path.is_file()) < 40e6
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [("zero-layer", 0), ("one-layer", 1), ("two-layer", 2)]
+)
+def test_the_toy_models_have_nothing_but_attention(name, layers):
+    cfg = load(name).model.cfg
+    assert (cfg.n_layers, cfg.d_mlp, cfg.layer_norm, cfg.biases) == (layers, 0, False, False)
+    assert cfg.d_model >= 128 and cfg.n_heads >= 8
 
 
 def test_pocket_gives_the_drink_to_the_other_name(pocket):
     for prompt, name in ((PROMPT, " Mary"), (PROMPT.replace(", John", ", Mary"), " John")):
         logits = pocket.model(torch.tensor([pocket.tokenizer.encode(prompt)]))
         assert pocket.tokenizer.decode([int(logits[0, -1].argmax())]) == name
-
-
-def test_pocket_has_the_books_tokens(pocket):
-    ours = book_language().tokenizer
-    assert pocket.model.cfg.d_vocab == ours.d_vocab
-    assert pocket.tokenizer.inner.to_str() == ours.inner.to_str()
 
 
 def test_hugging_face_opens_pocket_and_agrees(pocket):
@@ -72,49 +92,79 @@ def test_transformerlens_opens_pocket_and_agrees(pocket):
         torch.testing.assert_close(pocket.model(tokens), bridge(tokens), rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "phenomenon",
-    [
-        "indirect object",
-        "capital",
-        "landmark",
-        "pronoun",
-        "days",
-        "months",
-        "counting",
-        "agreement",
-    ],
-)
-def test_pocket_knows(pocket, phenomenon):
-    assert score(pocket.model, book_language(), phenomenon, count=100).accuracy >= 0.99
+# Checkpoints on the way
 
 
-def test_no_model_beats_the_oracle(pocket):
-    loss = loss_on_documents(pocket.model, book_language(), windows=16)
-    assert loss.oracle < loss.model < book_language().losses().bigram
+def test_the_two_layer_model_was_kept_at_twenty_steps_and_more():
+    steps = steps_of("two-layer")
+    assert len(steps) > 20 and steps[0] == 0
+    assert steps_of("pocket") == ()
 
 
-def test_every_file_has_its_checksum(copied_models):
-    for name in zoo.SHIPPED:
-        checksums = json.loads(zoo.CHECKSUMS.read_text())
-        files = {f"{name}/{file.name}" for file in (copied_models / name).iterdir()}
-        assert files - {f"{name}/README.md"} == {c for c in checksums if c.startswith(f"{name}/")}
-        for file in files & checksums.keys():
-            path = copied_models / file
-            content = path.read_bytes()
-            path.write_bytes(content[:-1])
-            with pytest.raises(ValueError, match=f"{path.name} is damaged"):
-                load(name)
-            path.unlink()
-            with pytest.raises(ValueError, match=f"{path.name} is missing"):
-                load(name)
-            path.write_bytes(content)
+def test_the_last_checkpoint_is_the_model_but_for_its_precision():
+    last, whole = load("two-layer", step=steps_of("two-layer")[-1]), load("two-layer")
+    for name, weights in whole.model.named_parameters():
+        kept = last.model.get_parameter(name)
+        assert kept.dtype == weights.dtype
+        torch.testing.assert_close(kept, weights, rtol=1e-3, atol=1e-6)
+
+
+def test_a_step_that_was_not_kept_is_named():
+    with pytest.raises(ValueError, match="not kept after step 7; there are 0, "):
+        load("two-layer", step=7)
+    with pytest.raises(ValueError, match="pocket was not kept after step 7; there are none"):
+        load("pocket", step=7)
+
+
+# Files
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_file_has_its_checksum_and_damage_is_named(copied_models, name):
+    folder = copied_models / name
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"]
+    files = {path.relative_to(copied_models).as_posix(): path for path in paths}
+    listed = {file for file in zoo.checksums(copied_models) if file.startswith(f"{name}/")}
+    assert listed == files.keys()
+    for path in paths:
+        step = int(path.stem) if path.parent.name == zoo.STEPS else None
+        content = path.read_bytes()
+        path.write_bytes(content[:-1])
+        with pytest.raises(ValueError, match=f"{path.name} is damaged.*git checkout"):
+            load(name, step)
+        path.unlink()
+        with pytest.raises(ValueError, match=f"{path.name} is missing"):
+            load(name, step)
+        path.write_bytes(content)
+    load(name)
+
+
+def test_a_pickle_in_place_of_the_weights_is_not_opened(copied_models, pocket):
+    torch.save(pocket.model.state_dict(), copied_models / "pocket" / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        load("pocket")
+
+
+def test_a_model_that_is_written_and_read_is_the_same(tmp_path, monkeypatch):
+    d_vocab = book_language().tokenizer.d_vocab
+    cfg = Config(1, 8, 2, 4, d_vocab, n_ctx=32, layer_norm=False, biases=False)
+    model = Transformer(cfg)
+    monkeypatch.setattr(zoo, "MODELS", tmp_path)
+    save_model(model, tmp_path / "two-layer", "# card\n", {3: Transformer(cfg, seed=1)})
+    tokens = torch.arange(20)[None]
+    torch.testing.assert_close(load("two-layer").model(tokens), model(tokens))
+    assert steps_of("two-layer") == (3,)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    save_model(model, tmp_path / "two-layer", "# card\n", {3: Transformer(cfg, seed=1)})
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(ValueError, match="did you mean pocket"):
         load("poket")
-    with pytest.raises(ValueError, match="There are pocket, gpt2"):
+    with pytest.raises(
+        ValueError, match="There are pocket, two-layer, one-layer, zero-layer, gpt2"
+    ):
         load("zzz")
 
 
@@ -124,9 +174,77 @@ def test_the_environment_decides_which_model_runs(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("The model is pocket (for GPT-2 small: hf download")
 
 
+# GPT-2 small: from the cache, from the hub, or one line
+
+SAY = "from circuitbook import zoo; zoo.SECONDS_WITHOUT_NEWS = 3; "
+
+
+def in_an_empty_home(code: str, tmp_path, endpoint: str) -> list[str]:
+    """The lines that a fresh Python prints, whose hub is at `endpoint` and whose cache is empty."""
+    environment = {
+        **os.environ,
+        "HF_HOME": str(tmp_path),
+        "HF_ENDPOINT": endpoint,
+        "HF_HUB_OFFLINE": "0",
+    }
+    environment.pop("CIRCUITBOOK_MODEL", None)
+    command = [sys.executable, "-c", SAY + code]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A hub that has every file, all of the same six bytes."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("ETag", '"0123"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("Content-Length", "6")
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        self.wfile.write(b"a file")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_hub_that_hangs_costs_seconds_and_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        start = time.monotonic()
+        lines = in_an_empty_home("print(zoo.load().name, zoo.load().name)", tmp_path, endpoint)
+        assert time.monotonic() - start < 30
+    assert lines[-1] == "pocket pocket"
+    assert all(line.startswith("The model is pocket: GPT-2 is not") for line in lines[:-1])
+    assert endpoint in lines[0] and "hf download" in lines[0]
+
+
+def test_a_hub_that_is_not_there_is_named(tmp_path):
+    (line,) = in_an_empty_home("print(zoo.ask_hub())", tmp_path, "http://127.0.0.1:9")
+    assert "http://127.0.0.1:9 could not be used" in line and "refused" in line
+
+
+def test_what_the_hub_sends_is_cached_and_its_checksum_checked(tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        code = (
+            "print(repr(zoo.fetch_gpt2())); print(zoo.cached_gpt2())\n"
+            "try: zoo.gpt2_folder()\nexcept ValueError as error: print(error)"
+        )
+        lines = in_an_empty_home(code, tmp_path, f"http://127.0.0.1:{hub.server_port}")
+        hub.shutdown()
+    assert lines[0] == "''"
+    assert lines[1].startswith(str(tmp_path))
+    assert "is damaged: its checksum is not the published one" in lines[2]
+
+
 @pytest.mark.skipif(cached_gpt2() is not None, reason="GPT-2 is cached here")
 def test_without_gpt2_one_line_says_how_to_get_it():
-    with pytest.raises(ValueError, match="fetch it with: hf download openai-community/gpt2"):
+    with pytest.raises(ValueError, match="Fetch it with: hf download openai-community/gpt2"):
         load("gpt2")
 
 
@@ -135,22 +253,3 @@ def test_gpt2_gives_the_drink_to_the_other_name():
     gpt2 = load("gpt2")
     logits = gpt2.model(torch.tensor([gpt2.tokenizer.encode(PROMPT)]))
     assert gpt2.tokenizer.decode([int(logits[0, -1].argmax())]) == " Mary"
-
-
-def test_shipping_again_writes_the_same_files(copied_models, pocket):
-    before = {path: path.read_bytes() for path in copied_models.rglob("*.*")}
-    card = (copied_models / "pocket" / "README.md").read_text()
-    zoo.ship("pocket", pocket.model, card)
-    assert {path: path.read_bytes() for path in copied_models.rglob("*.*")} == before
-
-
-def test_a_card_tells_cost_floors_and_accuracies(pocket, monkeypatch):
-    monkeypatch.setattr(zoo, "loss_on_documents", lambda *_: zoo.Loss(1.5, 1.25))
-    monkeypatch.setattr(zoo, "score", lambda *_: zoo.Score("capital", 0.995, 0.75, 0.5))
-    text = zoo.card("pocket", pocket.model, TrainingRun((0, 1), (2.0, 1.0), 1234, 120.0))
-    for part in (
-        "after 2 of 10,000 steps, 1,234 tokens, 2 minutes",
-        "| 1.500 |",
-        "99.5% | 0.750",
-    ):
-        assert part in text

@@ -53,6 +53,22 @@ def progress(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def doctor(arguments: argparse.Namespace) -> int:
+    """Say what this machine has and can do."""
+    from circuitbook.doctor import report
+
+    return 0 if report() else 1
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Make a model of the book again, as it was made, with its card."""
+    from circuitbook.cards import make
+
+    checkpoints = arguments.checkpoints / arguments.name
+    print(f"wrote {make(arguments.name, arguments.folder, checkpoints)}")
+    return 0
+
+
 def main(words: list[str] | None = None) -> int:
     """Run one command: 0 if it did what was asked, 1 if it could not."""
     parser = Parser(prog="circuitbook", description=__doc__)
@@ -68,6 +84,25 @@ def main(words: list[str] | None = None) -> int:
     instead.add_argument("--export", type=Path, metavar="FILE", help="write it all to a JSON file")
     instead.add_argument("--reset", action="store_true", help="begin anew")
     command.set_defaults(run=progress)
+
+    command = commands.add_parser("doctor", help="say what this machine has and can do")
+    command.set_defaults(run=doctor)
+
+    command = commands.add_parser("train", help="make a model of the book again, with its card")
+    command.add_argument("name", help="pocket, two-layer, one-layer or zero-layer")
+    command.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("trained"),
+        help="where to write it; default: %(default)s",
+    )
+    command.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=Path("checkpoints"),
+        help="where a run that is stopped leaves what it has; default: %(default)s",
+    )
+    command.set_defaults(run=train)
 
     arguments = parser.parse_args(words)
     try:

@@ -1,4 +1,4 @@
-"""One training loop: AdamW, warm-up and cosine, checkpoints from which a killed run goes on."""
+"""One training loop, from whose checkpoints a killed run goes on; the call that made each model."""
 
 import json
 import math
@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from safetensors import SafetensorError, safe_open
@@ -17,7 +18,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from circuitbook.model import loss_per_token
+from circuitbook.language import Language, book_language
+from circuitbook.model import Config, Transformer, loss_per_token
 
 CHECKPOINT = "checkpoint.safetensors"
 WARM_UP = 0.05  # share of the steps
@@ -52,10 +54,33 @@ def learning_rate_at(step: int, steps: int, peak: float) -> float:
 
 
 def best_device() -> str:
-    """The fastest device here: cuda, mps or cpu. `model.to(best_device())` trains there."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    """The fastest device here that computes what the CPU does: cuda, mps or cpu.
+
+    One that answers wrongly is named and left out. `model.to(best_device())` trains there.
+    """
+    for device in devices():
+        if device == "cpu" or largest_error(device) < 1e-3:
+            return device
+        print(f"{device} computes other numbers than the CPU and is not used.")
+    raise AssertionError("the CPU is always there")
+
+
+def devices() -> tuple[str, ...]:
+    """The devices that torch finds here, the fastest first."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return (*(device for device, here in found.items() if here), "cpu")
+
+
+@torch.no_grad()
+def largest_error(device: str) -> float:
+    """How far the logits of a small random model on `device` are from the CPU's; nan is inf."""
+    model = Transformer(Config(2, 32, 2, 16, d_vocab=50, n_ctx=16, d_mlp=64))
+    for parameter in model.parameters():
+        parameter.mul_(5)
+    tokens = torch.arange(16)[None]
+    wanted = model(tokens)
+    difference = (model.to(device)(tokens.to(device)).cpu() - wanted).abs().max()
+    return difference.nan_to_num(torch.inf).item()
 
 
 def train(
@@ -84,8 +109,9 @@ def train(
         raise ValueError(f"train got {sizes}; give numbers above 0.")
     settings = {**sizes, "weight_decay": weight_decay, "seed": seed}
     device = next(model.parameters()).device
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay
+        trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay
     )
     losses, spent = [], 0.0
     if checkpoints is not None and (checkpoints / CHECKPOINT).exists():
@@ -101,7 +127,7 @@ def train(
         loss = loss_per_token(model(tokens), tokens).mean()
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), LARGEST_GRADIENT)
+        nn.utils.clip_grad_norm_(trained, LARGEST_GRADIENT)
         optimizer.step()
         losses.append(loss.item())
         seconds = time.monotonic() - began
@@ -119,15 +145,23 @@ def train(
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """The whole file or nothing: a kill or a full disk leaves what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """The whole file or nothing: a kill or a full disk leaves what was there before.
+
+    Raises OSError that names the file and what to do.
+    """
     half_written = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(half_written, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(half_written, path)
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written ({error.strerror}); what was there before is kept. Free "
+            f"{len(content) / 1e6:.0f} MB or choose another folder, and run the same again."
+        ) from None
     finally:
         half_written.unlink(missing_ok=True)
 
@@ -175,6 +209,8 @@ def read_checkpoint(
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"model.{name}"])
+            if not parameter.requires_grad:
+                continue
             optimizer.state[parameter] = {
                 moment: tensors[f"{moment}.{name}"].to(
                     "cpu" if moment == "step" else parameter.device
@@ -182,3 +218,132 @@ def read_checkpoint(
                 for moment in ("step", "exp_avg", "exp_avg_sq")
             }
     return tensors["losses"].tolist(), float(metadata["seconds"])
+
+
+# The call that made each shipped model
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a shipped model becomes; n_ctx is the model's own."""
+
+    about: str  # what it is, for its card
+    sizes: dict[str, int | bool]  # of its Config, but for d_vocab, which the language decides
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int = 0
+    repeats: bool = False  # whether half of its rows are random words that come again and again
+    kept: int = 0  # checkpoints to ship beside the one before the first step
+    first_kept: int = 25
+
+    def kept_steps(self) -> tuple[int, ...]:
+        """After how many steps the model is kept: 0, then evenly on a logarithmic scale."""
+        if not self.kept:
+            return ()
+        growth = (self.steps / self.first_kept) ** (1 / (self.kept - 1))
+        return (0, *(round(self.first_kept * growth**place) for place in range(self.kept)))
+
+
+@dataclass(frozen=True)
+class WithRepeats:
+    """A language, and in half of the rows random tokens of its that come again and again.
+
+    After how many words they come again differs from row to row (4 to 24), so that positions alone
+    say nothing. In the language itself few tokens depend on repetition; here half of them do, which
+    shows a small model in minutes what would take it hours.
+    """
+
+    language: Language
+
+    def batches(self, batch: int, n_ctx: int, seed: int) -> Iterator[Int[Tensor, "batch pos"]]:
+        """Batches without end: rows of the language, then as many rows of repeated tokens."""
+        rng = np.random.default_rng([seed, 1])
+        words = self.language.unigram().nonzero().flatten().numpy()
+        words = words[words != self.language.tokenizer.end_of_text]
+        for text in self.language.batches(batch - batch // 2, n_ctx, seed):
+            periods = rng.integers(4, 25, batch // 2)
+            drawn = [rng.choice(words, period, replace=False) for period in periods]
+            rows = np.array([np.resize(row, n_ctx) for row in drawn]).reshape(-1, n_ctx)
+            yield torch.cat([text, torch.from_numpy(rows)])
+
+
+TOY = {"d_model": 128, "n_heads": 8, "d_head": 16, "layer_norm": False, "biases": False}
+RECIPES = {
+    "zero-layer": Recipe(
+        "No layer at all: the next token's logits are a table, W_E W_U.",
+        {"n_layers": 0, "n_ctx": 64, **TOY},
+        steps=3_000,
+        batch=16,
+        learning_rate=1e-2,
+    ),
+    "one-layer": Recipe(
+        "One layer of attention, no MLP, no LayerNorm, no biases, as in the Framework.",
+        {"n_layers": 1, "n_ctx": 64, **TOY},
+        steps=8_000,
+        batch=16,
+        learning_rate=5e-3,
+        repeats=True,
+    ),
+    "two-layer": Recipe(
+        "Two layers of attention, no MLP, no LayerNorm, no biases, as in the Framework.",
+        {"n_layers": 2, "n_ctx": 64, **TOY},
+        steps=8_000,
+        batch=16,
+        learning_rate=5e-3,
+        repeats=True,
+        kept=20,
+        first_kept=100,
+    ),
+    "pocket": Recipe(
+        "GPT-2's architecture, small enough to train on a laptop.",
+        {"n_layers": 4, "n_ctx": 256, "d_model": 128, "n_heads": 8, "d_head": 16, "d_mlp": 512}
+        | {"tied": True},
+        steps=8_000,
+        batch=3,
+        learning_rate=2e-3,
+    ),
+}
+
+
+def untrained(name: str) -> Transformer:
+    """The model that a recipe starts from, on the CPU.
+
+    Without layers there is nothing that could read positions: W_pos is zero and stays so. Without
+    LayerNorm, W_pos starts five times as large: it would stay too quiet beside the words.
+    """
+    recipe = RECIPES[name]
+    cfg = Config(d_vocab=book_language().tokenizer.d_vocab, **recipe.sizes)
+    model = Transformer(cfg, recipe.seed)
+    if cfg.n_layers == 0:
+        model.W_pos.requires_grad_(False).zero_()
+    elif not cfg.layer_norm:
+        model.W_pos.data.mul_(5)
+    return model
+
+
+def train_again(
+    name: str,
+    model: Transformer,
+    checkpoints: Path | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+    progress: bool = True,
+) -> TrainingRun:
+    """The exact call that made a shipped model, from `untrained(name)`.
+
+    On the same machine it gives the same weights; another one rounds differently.
+    """
+    recipe = RECIPES[name]
+    language = book_language()
+    return train(
+        model,
+        WithRepeats(language) if recipe.repeats else language,
+        steps=recipe.steps,
+        batch=recipe.batch,
+        n_ctx=model.cfg.n_ctx,
+        learning_rate=recipe.learning_rate,
+        seed=recipe.seed,
+        on_step=on_step,
+        progress=progress,
+        checkpoints=checkpoints,
+    )

@@ -231,8 +231,20 @@ PHENOMENA: dict[str, tuple[float, list[str]]] = {
             "{person} will take the {tool} [away].",
         ],
     ),
+    # The words inside are the same, so that only the opening tells what closes.
+    "quotes and brackets": (
+        2,
+        [
+            '{person} wrote "the {quality} {thing1}["] on the {thing2}.',
+            "{person} wrote (the {quality} {thing1}[)] on the {thing2}.",
+            'The {object} "from {person1} and {person2}["] is at the {place}.',
+            "The {object} (from {person1} and {person2}[)] is at the {place}.",
+            '{person} asked, "Where is the {object}[?"]',
+            '{person} said, "Here is the {object}[."]',
+        ],
+    ),
     "word list": (
-        3.5,
+        5,
         [
             copied_list(length, copies, comma)
             for comma in (True, False)
@@ -251,6 +263,28 @@ PHENOMENA: dict[str, tuple[float, list[str]]] = {
             "Later {person} said that {part1} [{part2} {part3}] was old.",
             "The letter from {part1} {part2} went to {part3} {part4}. "
             "Soon {part3} [{part4}] sent a {object} to {part1} [{part2}].",
+        ],
+    ),
+    "mixed": (
+        3,
+        [
+            *(
+                "On {day}, {person1} and {person2} flew to {country}. In its capital, "
+                f"[{{country.capital}}],{gift}"
+                for gift in GIFTS
+            ),
+            '{person1} said that [{person1.he}] lost the {object} in {month}. "It came back in '
+            '[{month.next}][,"] said {person2}.',
+            *(
+                f"Dear {{person}}, the {things} {{quality}}. Please come to {{country.capital}}, "
+                "the capital of [{country}], by {day}."
+                for things in (
+                    "{thing1.many} {near} the {thing2} [are]",
+                    "{thing1} {near} the {thing2.many} [is]",
+                )
+            ),
+            "Last {day}, {part1} {part2} (a friend of {person}[)] went to the {place}. "
+            "There {part1} [{part2}] {gave} a {object} to [{person}].",
         ],
     ),
 }

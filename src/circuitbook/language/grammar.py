@@ -65,6 +65,7 @@ class Example:
 
     tokens: tuple[int, ...]  # begins with <|endoftext|>
     answers: tuple[int, ...]  # positions in `tokens`; tokens[:position] is a prompt
+    wrong: tuple[int, ...]  # for each answer, a token that a reader who only skims might guess
 
 
 @dataclass(frozen=True)
@@ -438,13 +439,39 @@ class Grammar:
 
         Raises ValueError for a phenomenon that is not there, and names those that are.
         """
-        rng = np.random.default_rng(seed)
+        rng, rng_of_wrong = np.random.default_rng(seed), np.random.default_rng([seed, 1])
         passages, weights = self._of(phenomenon)
         examples = []
         for index in rng.choice(len(passages), count, p=weights / weights.sum()):
-            tokens = (self.end_of_text, *passages[index].draw(1, rng)[0].tolist())
-            examples.append(Example(tokens, tuple(1 + at for at in passages[index].answers)))
+            passage = passages[index]
+            text = passage.draw(1, rng)[0].tolist()
+            wrong = [self._wrong(passage, text, at, rng_of_wrong) for at in passage.answers]
+            answers = tuple(1 + at for at in passage.answers)
+            examples.append(Example((self.end_of_text, *text), answers, tuple(wrong)))
         return examples
+
+    def _wrong(
+        self, passage: Passage, text: Sequence[int], at: int, rng: np.random.Generator
+    ) -> int:
+        """A token that could stand at `at` if the rest of the text were another.
+
+        Where a row is shown, another row, the last one that the text has shown before if there is
+        one; else the fixed answer of the same phenomenon that most often follows the token before.
+        """
+        anything = self.words.keys() - {text[at]}
+        if passage.variables[at] is not None:
+            others = set(passage.ids[at].tolist()) & anything or anything
+            shown = [token for token in text[: max(0, at - 1)] if token in others]
+            return shown[-1] if shown else int(rng.choice(sorted(others)))
+        fixed = {
+            int(other.ids[place][0])
+            for other in self.opening
+            if other.phenomenon == passage.phenomenon
+            for place in other.answers
+            if other.variables[place] is None
+        }
+        before = text[at - 1] if at else self.end_of_text
+        return max(sorted(fixed & anything or anything), key=self._bigram[before].__getitem__)
 
     def floor(self, phenomenon: str) -> float:
         """The oracle's mean loss per token on documents like `examples`, in nats, exact."""
