@@ -283,7 +283,7 @@ def ask_hub(files: tuple[str, ...] = ()) -> str:
     )
     here, news = bytes_in(folder), time.monotonic()
     with tqdm(
-        initial=here, unit="B", unit_scale=True, desc="GPT-2 small", disable=not files
+        initial=here, unit="B", unit_scale=True, desc="GPT-2 small", leave=False, disable=not files
     ) as bar:
         try:
             while process.poll() is None:
