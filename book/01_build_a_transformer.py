@@ -201,7 +201,9 @@ print(f"mean cosine within a kind: {within:.2f}, between kinds: {between:.2f}")
 # ●○○ · 5 minutes
 #
 # Return the vector of each position, for every row of the batch. It depends on how many tokens
-# there are, and not on which. Source: Radford et al. 2018 (GPT), section 3.1, which GPT-2 follows.
+# there are, and not on which.
+#
+# Source: Radford et al. 2018 (GPT), section 3.1, which GPT-2 follows.
 
 
 # %%
@@ -297,7 +299,8 @@ print(
 # %% [markdown]
 # The Framework leaves LayerNorm out. It does matter to training, but it hides little: `w` and `b`
 # can be multiplied into the matrices that read (`fold_layer_norm` does it), and what is left then
-# is one division per position. Is the folded model really the same model?
+# is to subtract the mean and to divide by one number per position. Is the folded model really the
+# same model?
 
 # %%
 folded = fold_layer_norm(trained)
@@ -653,6 +656,8 @@ quiz("1-b", "b", "d")
 # ### Exercise 1.10: GELU
 # ●○○ · 5 minutes
 #
+# Return this function of every number in `x`, whatever the tensor's shape:
+#
 # $$\mathrm{gelu}(x) = \tfrac12 \, x
 # \left(1 + \tanh\left(\sqrt{2/\pi} \, (x + 0.044715 \, x^3)\right)\right)$$
 #
@@ -684,6 +689,7 @@ gelu = answer("1.10")
 
 # %% tags=["nbval-ignore-output"]
 x = torch.linspace(-4, 4, 161)
+assert 0 < (gelu(x) - functional.gelu(x)).abs().max() < 1e-3  # PyTorch's default is the exact form
 plot_lines(
     x,
     {"GELU": gelu(x), "ReLU": x.relu(), "identity": x},
@@ -944,7 +950,8 @@ split_c_attn = answer("1.15")
 
 # %% [markdown]
 # `from_huggingface` fills a `Transformer` from such a folder. We let it use your `split_c_attn`,
-# and run your `transformer` on the result: every function in this run is yours if it passed.
+# and run your `transformer` on the result: every exercise's function in this run is yours if it
+# passed.
 
 # %%
 with patch("circuitbook.weights.split_c_attn", split_c_attn):
