@@ -804,6 +804,8 @@ def test_a_quiz_judges_what_was_chosen(id: str, chosen: list, status: str, said:
         ("90-a", ["ab"], "got 'ab'"),
         ("90-c", ["a"], "give one number"),
         ("90-c", [1.0, 2.0], "give one number"),
+        ("90-c", [True], "give one number"),
+        ("90-c", [[1.0]], "give one number"),
         ("90-z", [], "There is no quiz '90-z'; the nearest are '90-"),
         ("90.1", [], "There is no quiz '90.1'"),
     ],

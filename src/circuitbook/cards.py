@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
@@ -28,7 +27,7 @@ from circuitbook.train import (
     untrained,
     write_atomically,
 )
-from circuitbook.zoo import STEPS, save_model, weights_of
+from circuitbook.zoo import STEPS, save_model, weights_of, with_weights
 
 PERIOD = 30  # of the repeated random words on which heads are scored
 REPEATS = (
@@ -373,17 +372,9 @@ def make(name: str, models: Path, checkpoints: Path, progress: bool = True) -> P
 
     run = train_again(name, model, checkpoints, on_step, progress)
     model.cpu()
-    steps = {step: with_weights(name, path) for step, path in kept.items()}
+    steps = {step: with_weights(untrained(name), path).eval() for step, path in kept.items()}
     save_model(model, models / name, card(name, model, run, device, steps), steps)
     return models / name
-
-
-def with_weights(name: str, path: Path) -> Transformer:
-    """A model of a recipe's sizes with the weights of a file."""
-    model = untrained(name)
-    for parameter, weights in load_file(path).items():
-        model.get_parameter(parameter).data = weights
-    return model.eval()
 
 
 def against_floors(model: Transformer, language: Language) -> Callable[[], str]:

@@ -128,7 +128,12 @@ def sha256(path: Path) -> str:
 def read_plain(folder: Path, weights: str = "model.safetensors") -> Transformer:
     """A model from a folder whose config.json holds our Config; weights of any precision."""
     model = Transformer(Config(**json.loads((folder / "config.json").read_text())))
-    tensors = load_file(folder / weights)
+    return with_weights(model, folder / weights)
+
+
+def with_weights(model: Transformer, path: Path) -> Transformer:
+    """The model itself, its parameters now those of a file that `weights_of` made."""
+    tensors = load_file(path)
     for name, parameter in model.named_parameters():
         parameter.data = tensors[name].to(parameter.dtype)
     return model

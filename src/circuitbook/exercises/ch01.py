@@ -214,8 +214,7 @@ def divided_by_variance(x, w, b, eps=1e-5):
 
 
 def not_centred(x, w, b, eps=1e-5):
-    """You did not subtract its mean first: that is RMSNorm's way only in part, and
-    not GPT-2's."""
+    """You did not subtract the mean from x before dividing: centre each vector first."""
     return _layer_norm(x, w, b, eps, centre=False)
 
 
@@ -1033,6 +1032,10 @@ def _norm(x, weights):
     return model.layer_norm(x, weights.w, weights.b, weights.eps)
 
 
+def _norm_with_default_eps(x, weights):
+    return model.layer_norm(x, weights.w, weights.b)
+
+
 def _block(resid, weights, *, ln1=_norm, ln2=_norm, add=(1, 1), mlp_reads=None, second=None):
     mid = add[0] * resid + model.attention(ln1(resid, weights.ln1), weights.attn)
     read = mid if mlp_reads is None else mlp_reads(resid)
@@ -1084,11 +1087,7 @@ def normalised_stream_kept(resid_pre, weights):
 def eps_left_at_its_default(resid_pre, weights):
     """You are nearly right: eps is missing, so LayerNorm took its default. Pass weights.ln1.eps and
     weights.ln2.eps as well."""
-
-    def norm(x, weights):
-        return model.layer_norm(x, weights.w, weights.b)
-
-    return _block(resid_pre, weights, ln1=norm, ln2=norm)
+    return _block(resid_pre, weights, ln1=_norm_with_default_eps, ln2=_norm_with_default_eps)
 
 
 def attention_lost(resid_pre, weights):
@@ -1186,8 +1185,7 @@ def last_blocks_layer_norm(resid, weights):
 def default_eps(resid, weights):
     """You are nearly right: eps is missing, so LayerNorm took its default. Pass ln_final.eps
     too."""
-    x = model.layer_norm(resid, weights.ln_final.w, weights.ln_final.b)
-    return x @ weights.W_U + weights.b_U
+    return _norm_with_default_eps(resid, weights.ln_final) @ weights.W_U + weights.b_U
 
 
 def unembedding_bias_forgotten(resid, weights):
@@ -1256,19 +1254,18 @@ UNEMBED = Exercise(
 # 1.14
 
 
-def _transformer(tokens, weights, *, positions=True, blocks=None, after_block=None):
-    added = model.positional_embedding(tokens, weights.W_pos) * positions
-    resid = model.embed(tokens, weights.W_E) + added
+def _transformer(tokens, weights, *, positions=1, blocks=None, block=model.block, last=None):
+    added = model.positional_embedding(tokens, weights.W_pos)
+    resid = model.embed(tokens, weights.W_E) + positions * added
     for each in weights.blocks if blocks is None else blocks:
-        resid = model.block(resid, each)
-        resid = resid + added if after_block else resid
-    return model.unembed(resid, weights)
+        resid = block(resid, each)
+    return model.unembed(resid if last is None else last(resid), weights)
 
 
 def positions_forgotten(tokens, weights):
     """The model does not know where its tokens stand: add the positional embedding before the
     first block."""
-    return _transformer(tokens, weights, positions=False)
+    return _transformer(tokens, weights, positions=0)
 
 
 def first_block_every_time(tokens, weights):
@@ -1298,18 +1295,12 @@ def no_block(tokens, weights):
 
 def stream_added_twice(tokens, weights):
     """You added the stream twice: a block already returns the stream plus what it wrote."""
-    resid = model.embed(tokens, weights.W_E) + model.positional_embedding(tokens, weights.W_pos)
-    for each in weights.blocks:
-        resid = resid + model.block(resid, each)
-    return model.unembed(resid, weights)
+    return _transformer(tokens, weights, block=lambda resid, each: resid + model.block(resid, each))
 
 
 def final_norm_twice(tokens, weights):
     """ln_final was applied twice: `unembed` does it already."""
-    resid = model.embed(tokens, weights.W_E) + model.positional_embedding(tokens, weights.W_pos)
-    for each in weights.blocks:
-        resid = model.block(resid, each)
-    return model.unembed(_norm(resid, weights.ln_final), weights)
+    return _transformer(tokens, weights, last=lambda resid: _norm(resid, weights.ln_final))
 
 
 def every_block_reads_the_embedding(tokens, weights):
@@ -1321,7 +1312,8 @@ def every_block_reads_the_embedding(tokens, weights):
 def positions_added_in_every_block(tokens, weights):
     """You added the positions again after each block. They go into the stream once, at the
     start."""
-    return _transformer(tokens, weights, after_block=True)
+    added = model.positional_embedding(tokens, weights.W_pos)
+    return _transformer(tokens, weights, block=lambda resid, each: model.block(resid, each) + added)
 
 
 def transformer_case(seed: int = 0, **sizes) -> Callable[[], tuple]:
@@ -1497,22 +1489,17 @@ def largest_differences(
     return differences
 
 
-def either_hidden(ours, theirs):
-    """You skip a place that only one of the two hides. There the masks differ, which is an error
-    that you look for: count a place as hidden where both are, `&`."""
-    found = {}
-    for name, activation in ours.items():
-        hidden = (activation < -1e4) | (theirs[name] < -1e4)
-        found[name] = (activation - theirs[name]).masked_fill(hidden, 0).abs().max().item()
-    return found
+def both_hidden(ours, theirs):
+    return (ours < -1e4) & (theirs < -1e4)
 
 
-def _differences(ours, theirs, reduce, hide=True):
-    found = {}
-    for name, activation in ours.items():
-        hidden = (activation < -1e4) & (theirs[name] < -1e4) & hide
-        found[name] = reduce((activation - theirs[name]).masked_fill(hidden, 0)).item()
-    return found
+def _differences(ours, theirs, reduce, hidden=both_hidden):
+    return {
+        name: reduce(
+            (activation - theirs[name]).masked_fill(hidden(activation, theirs[name]), 0)
+        ).item()
+        for name, activation in ours.items()
+    }
 
 
 def mean_for_maximum(ours, theirs):
@@ -1542,7 +1529,17 @@ def squared_differences(ours, theirs):
 def hidden_scores_compared(ours, theirs):
     """You get inf for the scores: we hide with -inf, they with the least float. Where both are
     below -10,000, count the difference as 0."""
-    return _differences(ours, theirs, lambda d: d.abs().max(), hide=False)
+    return _differences(
+        ours, theirs, lambda d: d.abs().max(), hidden=lambda x, y: torch.zeros_like(x).bool()
+    )
+
+
+def either_hidden(ours, theirs):
+    """You skip a place that only one of the two hides. There the masks differ, which is an error
+    that you look for: count a place as hidden where both are, `&`."""
+    return _differences(
+        ours, theirs, lambda d: d.abs().max(), hidden=lambda x, y: (x < -1e4) | (y < -1e4)
+    )
 
 
 def one_number_for_all(ours, theirs):
@@ -1597,7 +1594,7 @@ LARGEST_DIFFERENCES = Exercise(
     ],
     variants=[
         lambda ours, theirs: {
-            name: (x - theirs[name]).abs()[~((x < -1e4) & (theirs[name] < -1e4))].max()
+            name: (x - theirs[name]).abs()[~both_hidden(x, theirs[name])].max()
             for name, x in ours.items()
         },
         lambda ours, theirs: {
@@ -1725,7 +1722,9 @@ LOSS_PER_TOKEN = Exercise(
 # 1.18
 
 
-def _sampling(logits, temperature=1.0, top_k=None, top_p=None, *, cut=None, ascending=False):
+def _sampling(
+    logits, temperature=1.0, top_k=None, top_p=None, *, cut=None, ascending=False, scaled=True
+):
     """next_token_probabilities with its steps open: `cut(probabilities, cumulative, top_p)` is
     what top-p drops."""
     if temperature == 0:
@@ -1734,7 +1733,7 @@ def _sampling(logits, temperature=1.0, top_k=None, top_p=None, *, cut=None, asce
     if top_k is not None:
         p[top_k:] = 0
     if top_p is not None:
-        p = p / p.sum()
+        p = p / p.sum() if scaled else p
         p[cut(p, p.cumsum(dim=-1), top_p)] = 0
     return torch.zeros_like(logits).scatter(0, order, p / p.sum())
 
@@ -1783,13 +1782,9 @@ def crossing_token_dropped(logits, temperature=1.0, top_k=None, top_p=None):
 def top_p_before_scaling(logits, temperature=1.0, top_k=None, top_p=None):
     """Top-p saw probabilities that did not sum to 1, or came before top-k. First keep k tokens and
     scale them to sum to 1; then cut to p."""
-    if temperature == 0 or top_k is None:
-        return model.next_token_probabilities(logits, temperature, top_k, top_p)
-    p, order = (logits / temperature).softmax(dim=-1).sort(descending=True, stable=True)
-    p[top_k:] = 0
-    if top_p is not None:
-        p[p.cumsum(dim=-1) - p >= top_p] = 0
-    return torch.zeros_like(logits).scatter(0, order, p / p.sum())
+    return _sampling(
+        logits, temperature, top_k, top_p, cut=lambda p, c, top: c - p >= top, scaled=False
+    )
 
 
 def top_p_one_too_many(logits, temperature=1.0, top_k=None, top_p=None):
@@ -1921,14 +1916,19 @@ def training_step(
     return loss.detach()
 
 
-def _step(tokens, weights, optimizer, *, clear=True, loss=None):
+def _mean_loss(logits, tokens):
+    return model.loss_per_token(logits, tokens).mean()
+
+
+def _step(tokens, weights, optimizer, *, clear=True, trained=_mean_loss, told=None):
+    """training_step with its parts open: the loss that is `trained` on, the one that is `told`."""
     logits = model.transformer(tokens, weights)
-    mean = model.loss_per_token(logits, tokens).mean()
+    loss = trained(logits, tokens)
     if clear:
         optimizer.zero_grad()
-    (mean if loss is None else loss(logits)).backward()
+    loss.backward()
     optimizer.step()
-    return mean.detach()
+    return (loss if told is None else told(logits, tokens)).detach()
 
 
 def gradients_not_cleared(tokens, weights, optimizer):
@@ -1945,51 +1945,51 @@ def nothing_learned(tokens, weights, optimizer):
 
 def climbs_the_loss(tokens, weights, optimizer):
     """The loss goes up: you took the gradient of minus the loss."""
-    return _step(tokens, weights, optimizer, loss=lambda x: -model.loss_per_token(x, tokens).mean())
+    return _step(tokens, weights, optimizer, trained=lambda *a: -_mean_loss(*a), told=_mean_loss)
 
 
 def sum_for_mean(tokens, weights, optimizer):
     """Your steps are too long: you summed the losses. Take their mean, so that a step does not
     depend on the batch's size."""
-    return _step(tokens, weights, optimizer, loss=lambda x: model.loss_per_token(x, tokens).sum())
+    return _step(
+        tokens,
+        weights,
+        optimizer,
+        trained=lambda *a: model.loss_per_token(*a).sum(),
+        told=_mean_loss,
+    )
 
 
 def summed(tokens, weights, optimizer):
     """Your losses and your steps are as many times too large as the batch has tokens: take the
     mean."""
-    loss = model.loss_per_token(model.transformer(tokens, weights), tokens).sum()
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+    return _step(tokens, weights, optimizer, trained=lambda *a: model.loss_per_token(*a).sum())
 
 
 def loss_after_the_step(tokens, weights, optimizer):
     """The parameters are right, the losses are not: return the loss that you took the gradient
     of, from before the step."""
     _step(tokens, weights, optimizer)
-    return model.loss_per_token(model.transformer(tokens, weights), tokens).mean().detach()
+    return _mean_loss(model.transformer(tokens, weights), tokens).detach()
 
 
 def last_token_only(tokens, weights, optimizer):
     """You trained on the last token of each row. Every position guesses its next token: take the
     mean over all."""
-    loss = model.loss_per_token(model.transformer(tokens, weights), tokens)[:, -1].mean()
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+    return _step(
+        tokens, weights, optimizer, trained=lambda *a: model.loss_per_token(*a)[:, -1].mean()
+    )
 
 
 def trained_to_repeat(tokens, weights, optimizer):
     """The model learns to name the token it has read: the loss was not shifted. Use
     loss_per_token, your 1.17."""
-    logits = model.transformer(tokens, weights)
-    loss = functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+    return _step(
+        tokens,
+        weights,
+        optimizer,
+        trained=lambda logits, same: functional.cross_entropy(logits.flatten(0, 1), same.flatten()),
+    )
 
 
 def two_steps(function: Callable, seed: int) -> dict[str, Tensor]:

@@ -440,14 +440,16 @@ def _region(wrong: Tensor, names: Sequence[str]) -> str:
             continue
         wrong_at = bad.nonzero().flatten().tolist()
         if wrong_at == list(range(wrong_at[0], len(bad))) and len(wrong_at) > 1:
-            unnamed = name.startswith("axis ")
-            start = f"index {wrong_at[0]} of {name}" if unnamed else f"{name} {wrong_at[0]}"
-            parts.append(f"from {start} on")
+            parts.append(f"from {_index(name, str(wrong_at[0]))} on")
         elif 2 * len(wrong_at) <= len(bad):
             indices = ", ".join(map(str, wrong_at[:4])) + ", ..." * (len(wrong_at) > 4)
-            unnamed = name.startswith("axis ")
-            parts.append(f"at index {indices} of {name}" if unnamed else f"at {name} {indices}")
+            parts.append(f"at {_index(name, indices)}")
     return f" {' and '.join(parts)}" if parts else ""
+
+
+def _index(name: str, indices: str) -> str:
+    """Such as "pos 3", or "index 3 of axis 0" where the axis has no name."""
+    return f"index {indices} of {name}" if name.startswith("axis ") else f"{name} {indices}"
 
 
 def _first_place(got: Tensor, wanted: Tensor, right: Tensor, names: Sequence[str]) -> str:

@@ -196,7 +196,7 @@ def solution(id: str, sure: bool = False) -> Card:
     return Card("solution", title, code=source)
 
 
-def quiz(id: str, *chosen: str | float | int) -> Card:
+def quiz(id: str, *chosen: object) -> Card:
     """The question; with the letters of options, or a number, whether they are right and why."""
     question = _quiz(id)
     letters = "abcdefghijklmnopqrstuvwxyz"[: len(question.options)]
@@ -215,7 +215,8 @@ def quiz(id: str, *chosen: str | float | int) -> Card:
             ),
         )
     if not letters:
-        if len(chosen) != 1 or not isinstance(chosen[0], int | float):
+        is_number = isinstance(chosen[0], int | float) and not isinstance(chosen[0], bool)
+        if len(chosen) != 1 or not is_number:
             raise ValueError(f"quiz {id} got {_and(map(repr, chosen))}; give one number: {how}.")
         is_right = abs(float(chosen[0]) - question.number) <= question.tolerance
         reasons = [question.why]
