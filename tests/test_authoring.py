@@ -131,6 +131,34 @@ def test_markdown_text_and_tags_arrive_and_nothing_else(write_chapter):
         )
 
 
+def test_a_cell_of_one_notebook_only_stands_in_that_one_alone(write_chapter):
+    def tagged(tag: str) -> str:
+        return f'# %% tags=["{tag}", "wide"]\nx = "{tag}"\n'
+
+    path = write_chapter(CHAPTER + tagged("learner-only") + tagged("solution-only"))
+    *shared, own = authoring.learner_notebook(path).cells
+    *also_shared, other = authoring.solution_notebook(path).cells
+    assert [cell.id for cell in shared] == [cell.id for cell in also_shared]
+    assert (own.source, other.source) == ('x = "learner-only"', 'x = "solution-only"')
+    assert own.id != other.id
+
+
+@pytest.mark.parametrize("tag", ["solutions-only", "learners-only", "only-solution"])
+def test_a_misspelt_tag_that_would_give_an_answer_away_is_refused(tag, write_chapter):
+    path = write_chapter(CHAPTER + f'# %% tags=["{tag}"]\nx = 1\n')
+    with pytest.raises(ValueError, match=f"{tag!r}.*learner-only.*solution-only"):
+        authoring.learner_notebook(path)
+
+
+def test_a_chapter_finds_its_own_notebook_beside_it_while_it_is_built(write_chapter):
+    path = write_chapter(
+        "# %% [markdown]\n# Prose.\n# %%\nimport json\n"
+        "json.load(open('01_first.ipynb'))['cells'][0]['source']\n"
+    )
+    text = authoring.built(path)[path.parent.parent / "solutions" / "01_first.ipynb"]
+    assert "['Prose.']" in text
+
+
 @pytest.mark.parametrize("made", [authoring.learner_notebook, authoring.solution_notebook])
 def test_two_processes_make_the_same_bytes(made, write_chapter):
     path = write_chapter()

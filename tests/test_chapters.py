@@ -176,7 +176,8 @@ def misplaced(exercises, learner: NotebookNode, solution: NotebookNode) -> Itera
     if found != wanted:
         yield f"the chapter has the exercises {found}, its module {wanted}"
         return
-    pairs = list(zip(learner.cells, solution.cells, strict=True))
+    solved = {cell.id: cell for cell in solution.cells}
+    pairs = [(cell, solved.get(cell.id, cell)) for cell in learner.cells]
     ends = [place for place, _ in heads[1:]] + [len(pairs)]
     for exercise, (begin, _), end in zip(exercises, heads, ends, strict=True):
         head = " ".join(learner.cells[begin].source.splitlines()[:2])

@@ -2,9 +2,10 @@
 
 A chapter is percent-format text. Between `### BEGIN SOLUTION` and `### END SOLUTION` stands what
 only the solution shows; the learner sees `...  # your code here` there, or `text` where the first
-marker is `### BEGIN SOLUTION: text`. Cells, ids and metadata follow from the source alone, so the
-same book makes the same bytes; only the solution's outputs come from a run, in a fresh kernel whose
-surroundings are fixed.
+marker is `### BEGIN SOLUTION: text`. A whole cell tagged `solution-only` or `learner-only` stands
+in that notebook alone. Cells, ids and metadata follow from the source alone, so the same book makes
+the same bytes; only the solution's outputs come from a run, in a fresh kernel whose surroundings
+are fixed.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 STUB = "...  # your code here"
+LEARNER_ONLY, SOLUTION_ONLY = "learner-only", "solution-only"  # tags of whole cells
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -63,7 +65,7 @@ def learner_notebook(book_path: Path) -> NotebookNode:
 
     Raises ValueError, with file and line, where the markers of a solution are malformed.
     """
-    return notebook(book_path, learner_source)
+    return notebook(book_path, learner_source, SOLUTION_ONLY)
 
 
 def solution_notebook(book_path: Path) -> NotebookNode:
@@ -71,11 +73,11 @@ def solution_notebook(book_path: Path) -> NotebookNode:
 
     Raises ValueError, with file and line, where the markers of a solution are malformed.
     """
-    return notebook(book_path, solution_source)
+    return notebook(book_path, solution_source, LEARNER_ONLY)
 
 
-def notebook(book_path: Path, source_of: Callable[[str], str]) -> NotebookNode:
-    """The book's cells, each with the source that `source_of` makes of it."""
+def notebook(book_path: Path, source_of: Callable[[str], str], left_out: str) -> NotebookNode:
+    """The book's cells without those tagged `left_out`, each with the source `source_of` makes."""
     text = book_path.read_text(encoding="utf-8")
     if malformed := malformed_marker(text):
         line, why = malformed
@@ -86,6 +88,11 @@ def notebook(book_path: Path, source_of: Callable[[str], str]) -> NotebookNode:
             after = cells[-1].source.splitlines()[0] if cells else "the beginning"
             raise ValueError(f"{book_path}: an empty cell after {after!r}; fill it or delete it.")
         metadata = {k: v for k, v in cell.metadata.items() if k not in JUPYTEXT_METADATA}
+        for tag in metadata.get("tags", ()):
+            if "only" in tag and tag not in (LEARNER_ONLY, SOLUTION_ONLY):
+                raise ValueError(
+                    f"{book_path}: the tag {tag!r}; write {LEARNER_ONLY} or {SOLUTION_ONLY}."
+                )
         if cell.cell_type == "markdown":
             identity = f"{chapter}\nmarkdown\n{cell.source}"
             new_cell, source = new_markdown_cell, cell.source
@@ -94,7 +101,8 @@ def notebook(book_path: Path, source_of: Callable[[str], str]) -> NotebookNode:
             new_cell, source = new_code_cell, source_of(cell.source)
         name = hashlib.sha256(f"{identity}\n{twins[identity]}".encode()).hexdigest()[:12]
         twins[identity] += 1
-        cells.append(new_cell(source, id=name, metadata=metadata))
+        if left_out not in metadata.get("tags", ()):
+            cells.append(new_cell(source, id=name, metadata=metadata))
     return new_notebook(cells=cells, metadata=nbformat.from_dict(METADATA))
 
 
@@ -288,10 +296,12 @@ def built(book_path: Path) -> Mapping[Path, str]:
     """
     root, name = book_path.parent.parent, f"{book_path.stem}.ipynb"
     learner, solution = learner_notebook(book_path), solution_notebook(book_path)
-    (root / "solutions").mkdir(exist_ok=True)
+    with TemporaryDirectory() as folder:  # beside itself, for chapters that read their own prose
+        Path(folder, name).write_text(notebook_text(solution), encoding="utf-8")
+        ran = executed(solution, Path(folder))
     return {
         root / "notebooks" / name: notebook_text(learner),
-        root / "solutions" / name: notebook_text(executed(solution, root / "solutions")),
+        root / "solutions" / name: notebook_text(ran),
     }
 
 
