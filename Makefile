@@ -12,13 +12,14 @@ TWO_AT_ONCE = -n 2 --dist loadfile
 AS_BUILT = CIRCUITBOOK_STRICT=1 CIRCUITBOOK_MODEL=pocket CUDA_VISIBLE_DEVICES= \
 	HF_HUB_DISABLE_PROGRESS_BARS=1 OMP_NUM_THREADS=1 PLOTLY_RENDERER=plotly_mimetype PYTHONHASHSEED=0
 
-.PHONY: help lab test book bench lock clean install
+.PHONY: help lab test book bench mutants lock clean install
 
 help:
 	@echo "make lab     read the book in JupyterLab; ARGS='--no-browser --port 8899' goes to Jupyter"
 	@echo "make test    check everything: the code, the exercises, every cell of every chapter"
 	@echo "make book    make notebooks/ and solutions/ from book/"
 	@echo "make bench   measure ours against other libraries, as ratios; ARGS='--device cuda'"
+	@echo "make mutants try every small edit of every answer: none may pass its check; ARGS='1.4 2.'"
 	@echo "make lock    write requirements.lock from what is installed in .venv"
 	@echo "make clean   remove .venv and what the tests leave"
 
@@ -44,6 +45,10 @@ book: install
 # Minutes; wants 10 GB of memory for what it compares with, and says so where there is less.
 bench: install
 	$(OFFLINE) $(BIN)/python -m benchmarks $(ARGS)
+
+# Minutes; `make test` tries a sample.
+mutants: install
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
 
 lock:
 	{ echo "# Every package of the book at its version; written by make lock."; \

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from circuitbook.exercises import answer, check, hint, progress, quiz, solution
 from circuitbook.exercises.ch00 import to_refresh
+from circuitbook.glossary import glossary
 from circuitbook.language import book_language
 from circuitbook.plots import NumberTable, plot_lines
 from circuitbook.zoo import load
@@ -52,8 +53,9 @@ loaded = load()
 
 # %% [markdown]
 # A language model reads **tokens**: words, or pieces of words. All tokens that it knows are its
-# **vocabulary**, $d_{vocab}$ of them. At each position the model says how likely each of them is to
-# come next. Here is a sentence that we will meet often. Who gets the drink? Guess first.
+# **vocabulary**, $d_{vocab}$ of them. At each position the model gives each of them a score: the
+# higher, the likelier it comes next. Here is a sentence that we will meet often; the cell prints
+# the token with the highest score after it. Who gets the drink? Guess first.
 
 # %%
 prompt = "<|endoftext|>When Mary and John went to the store, John gave a drink to"
@@ -78,11 +80,14 @@ print(f"{loaded.name} knows {loaded.tokenizer.d_vocab:,} tokens, and it found th
 # | you write | and get |
 # | --- | --- |
 # | `check("0.1", along)` | passed, or what came, what was wanted, and which mistake it is |
-# | `hint("0.1")` | the next hint; in a chapter, remove the `#` before it |
-# | `solution("0.1")` | our answer; it asks once whether you mean it |
+# | `hint("0.1")` | the next hint, first on the mistake just named; in a chapter, remove the `#` |
+# | `solution("0.1")` | our answer; if you have not tried yet, it asks once whether you mean it |
 # | `answer("0.1")` | your function if it passed, else ours: nothing later depends on your answer |
 # | `quiz("0-a")` | a question; `quiz("0-a", "b")` answers it |
 # | `progress()` | what you have passed in all chapters; `progress(0)`: in this one |
+# | `progress(0).reset()` | this chapter begun anew, once you confirm; `progress().reset()`: all |
+# | `progress().export("mine.json")` | your progress as a file, to take along |
+# | `glossary("token")` | a word of the book in one sentence, and where the book shows it |
 # | `to_refresh()` | in this chapter only: your list of what to refresh |
 #
 # The dots after a heading say how hard it is, from ●○○ to ●●●, and the minutes are for a reader
@@ -92,6 +97,13 @@ print(f"{loaded.name} knows {loaded.tokenizer.d_vocab:,} tokens, and it found th
 # A first line such as `x: Float[Tensor, "batch pos"]` tells you a shape: a tensor of real numbers
 # with two axes, `batch` (the texts) and `pos` (the positions in each). `Int` is the same for whole
 # numbers. These notes inform you; nothing enforces them.
+#
+# The glossary holds every word that the book defines; [appendix C](C_glossary.ipynb) prints it in
+# full. Here is a word that we need from chapter 1 on. (Elsewhere, import `glossary` as in the first
+# cell.)
+
+# %%
+glossary("residual stream")
 
 # %% [markdown]
 # ## Vectors: lengths, angles, projections
@@ -169,7 +181,7 @@ print("The squared lengths of the part along John and of the rest add up to Mary
 
 # %%
 assert along(mary, john)["cosine"] > along(mary, store)["cosine"]
-print("A name points more towards another name than towards a place.")
+print("Mary points more towards John, another name, than towards the store.")
 
 # %% [markdown]
 # **Refresh:** 3Blue1Brown, [Essence of linear
@@ -180,11 +192,11 @@ print("A name points more towards another name than towards a place.")
 # ## Shapes: broadcasting and einsum
 #
 # A model runs on many texts, positions and heads at once, so its tensors have three or four axes.
-# Most errors that you will make in this book are about axes, and many of them are silent.
+# Many of the errors that one makes with them are about axes, and some of those are silent.
 #
 # **Broadcasting** is what PyTorch (like NumPy) does when shapes differ. It lines them up *from
-# the right*; an axis that is missing or has size 1 is repeated. Which numbers does the second
-# line below subtract from which?
+# the right*; an axis that is missing or has size 1 is repeated. Which numbers does each line below
+# subtract from which?
 
 # %%
 table = torch.tensor([[1.0, 2, 3], [10, 20, 30]])
@@ -261,9 +273,9 @@ print("one text, its positions, heads, numbers in each query:", list(q.shape))
 # A **distribution** says how probable each outcome is: numbers of at least 0 that sum to 1. Given
 # that something has happened, the probabilities are others: $P(B \mid A) = P(A, B) / P(A)$.
 #
-# In this book we need not estimate them. Its models learned a small language of its own, made
-# from a grammar, so that we can compute how frequent each pair of neighbouring words is, exactly.
-# Here are some pairs. Read a row as "first this, then that".
+# Here we need not estimate them. The models that ship with the book learned a small language,
+# made from a grammar, so that we can compute how frequent each pair of neighbouring words is,
+# exactly. Here are some pairs. Read a row as "first this, then that".
 
 # %%
 language = book_language()
@@ -336,16 +348,17 @@ print("e to the power of 89:", torch.tensor(89.0).exp().item())
 print("infinity divided by infinity:", (torch.tensor(torch.inf) / torch.tensor(torch.inf)).item())
 
 # %% [markdown]
-# A 32-bit float ends near $10^{38}$. Scores of this size do occur in trained models, so a softmax
+# A 32-bit float ends near $10^{38}$. Nothing keeps the scores of a model below 89, so a softmax
 # must not take these powers as they are.
 
 # %% [markdown]
 # ### Exercise 0.3: softmax, stable
 # ●○○ · 5 minutes
 #
-# Write the softmax over the last axis, for a tensor with any number of axes before it, so that no
-# score is too large for it. You may add the same number to all scores of a row: which one helps? Do
-# not use PyTorch's own `softmax`. Scores of $-\infty$ occur and get probability 0.
+# Write the softmax over the last axis, for a tensor with any number of axes before it (that is what
+# `*axes` says), so that no score is too large for it. You may add the same number to all scores of
+# a row: which one helps? Do not use PyTorch's own `softmax`. Scores of $-\infty$ occur and get
+# probability 0.
 
 
 # %%
@@ -372,7 +385,7 @@ softmax = answer("0.3")
 
 # %%
 probabilities = softmax(logits)
-assert torch.allclose(probabilities, logits.softmax(dim=-1), atol=1e-6)
+assert torch.allclose(probabilities, logits.softmax(dim=-1), atol=1e-4)
 assert torch.allclose(probabilities, softmax(logits + 1000), atol=1e-3)
 print("At each position the probabilities sum to 1, and adding 1000 to all logits changes nothing.")
 print(f"{loaded.name} gives{loaded.tokenizer.decode([best])} {probabilities[0, -1, best]:.0%}.")
@@ -386,7 +399,7 @@ print(f"{loaded.name} gives{loaded.tokenizer.decode([best])} {probabilities[0, -
 #
 # A model has parameters. A **loss** says in one number how bad its guesses are. The **gradient**
 # says for each parameter how the loss changes if the parameter grows a little. Gradient descent
-# takes a small step against it, and again. That is all of training.
+# takes a small step against it, and again. Training is that, many times over.
 #
 # The smallest model there is has one parameter, $w$, and guesses $w x$ for $y$. Here $x = 2$ and
 # $y = 6$, so we know where $w$ should end up. Will every step be as long as the first?
@@ -400,9 +413,9 @@ for step in range(5):
     w = (w - 0.1 * gradient).detach().requires_grad_()
 
 # %% [markdown]
-# No: the step is the **learning rate**, 0.1, times the gradient, and as the loss falls, so does the
-# gradient. (What counts in the end is the loss on data that the model was not trained on; in
-# this book's language there is always fresh text.)
+# No: the step is the **learning rate**, 0.1, times the gradient, and that gets smaller on the
+# way. (What counts in the end is the loss on data that the model was not trained on; in this
+# book's language there is always fresh text.)
 
 # %%
 ### BEGIN SOLUTION: quiz("0-c")
@@ -470,8 +483,8 @@ NumberTable(
 # ●●○ · 10 minutes
 #
 # Return the mean surprise of a batch of texts, one number, in nats: the *cross-entropy*. The logits
-# at position $i$ are a guess about the token at position $i + 1$, so a text has one guess less than
-# it has tokens. Logits are not yet probabilities.
+# at position $i$ are a guess about the token at position $i + 1$: nobody guesses the first token,
+# and what comes after the last one is unknown. Logits are not yet probabilities.
 #
 # $$\text{loss} = \text{mean over texts and } i \text{ of} \; -\ln
 # \mathrm{softmax}(\text{logits}_i)_{\text{token } i + 1}$$
@@ -495,7 +508,7 @@ check("0.4", next_token_loss)
 # hint("0.4")
 
 # %% [markdown]
-# **What you saw.** Most wrong losses look right: a number of the right size, falling in training.
+# **What you saw.** Many a wrong loss looks right: a number of the right size, falling in training.
 # A model whose loss is not shifted learns to repeat what it reads, and its loss is excellent.
 
 # %%
@@ -503,7 +516,7 @@ next_token_loss = answer("0.4")
 
 # %% [markdown]
 # What does it cost to know nothing? An even guess gives each token $1 / d_{vocab}$, so its surprise
-# is $\ln d_{vocab}$, whatever comes. A model that knows something must do better. How much?
+# is $\ln d_{vocab}$, whatever comes. A model that knows something should do better. How much?
 
 # %%
 tokens = torch.tensor([loaded.tokenizer.encode(prompt + " Mary.")])
@@ -582,8 +595,8 @@ check("0.5", low_rank_map)
 low_rank_map = answer("0.5")
 
 # %% [markdown]
-# Here is the first head of the model that runs: all singular values of its map, not only the first.
-# Where does the curve have to fall to zero?
+# Here is the first head of the model that runs, with more singular values than its bottleneck lets
+# through. After which number must the curve lie at zero?
 
 # %% tags=["nbval-ignore-output"]
 d_model, d_head = weights.cfg.d_model, weights.cfg.d_head
@@ -603,7 +616,7 @@ plot_lines(
 assert (all_of_them[d_head:] < 1e-4 * all_of_them[0]).all()
 share = (head_map["singular_values"][0] ** 2 / (head_map["singular_values"] ** 2).sum()).item()
 print(f"The map has {d_model} × {d_model} numbers, and its rank is at most d_head, {d_head}.")
-print(f"Its strongest direction alone makes up {share:.0%} of its squared size.")
+print(f"Its strongest direction alone makes up {share:.0%} of the sum of its squared numbers.")
 
 # %% [markdown]
 # **Refresh:** 3Blue1Brown, [Essence of linear
@@ -636,7 +649,7 @@ for name, chances in coins.items():
 # ●●○ · 10 minutes
 #
 # Return both in a dict, `"entropy"` of `p` and `"kl"` of `q` from `p`, in nats. Some tokens can
-# have $p_i = 0$; they never come and cost nothing. `torch.xlogy` may help.
+# have $p_i = 0$; they never come and cost nothing. No $q_i$ is 0. `torch.xlogy` may help.
 
 
 # %%
@@ -663,7 +676,8 @@ entropy_and_kl = answer("0.6")
 # %% [markdown]
 # For the book's language both parts can be computed. After which of these words would you expect
 # the next one to be hardest to guess? We compare what is true after each of them with an even
-# guess.
+# guess. The column "like 1 in" is $e$ to the entropy: so many words, all equally likely, would be
+# as hard to guess.
 
 # %%
 d_vocab = language.tokenizer.d_vocab
@@ -791,7 +805,7 @@ to_refresh()
 # ## What you found
 
 # %%
-print(f"The model that runs is {loaded.name}. An even guess costs it {uniform:.2f} nats per token;")
+print(f"The model that runs is {loaded.name}. An even guess costs {uniform:.2f} nats per token;")
 print(f"on one sentence its own guesses cost {loss:.2f}.")
 print(f"One of its heads has a map of {d_model} × {d_model} numbers and rank {d_head} at most.")
 print(f'After "{hardest}" the entropy of the next word is {entropies.max():.2f} nats: ', end="")

@@ -121,7 +121,7 @@ plot_bars(
 
 # %%
 ### BEGIN SOLUTION: quiz("1-a")
-quiz("1-a", "b")
+quiz("1-a", "a")
 ### END SOLUTION
 
 # %% [markdown]
@@ -285,7 +285,7 @@ layer_norm = answer("1.3")
 
 # %% [markdown]
 # What does LayerNorm hide from whoever reads? The length of the stream's vector, for one thing:
-# make the stream ten times longer and the reader notices nothing.
+# make the stream ten times longer and the reader hardly notices.
 
 # %%
 ln1 = trained.blocks[0].ln1
@@ -319,7 +319,7 @@ print("Its logits agree with the original's to 3 decimals:", change < 1e-3)
 #
 # So far each position knows its own token only. An **attention head** lets a position fetch
 # something from earlier ones, in six steps: *read* the stream, *project* it to a query, a key and
-# a value, *score* each query against each key and hide the later ones, *softmax* the scores into
+# a value, *score* each query against each key, hide the later ones and *softmax* the rest into
 # weights, take the *weighted sum* of the values, and *write* it back.
 #
 # First by hand. Three words, "the cat sat", and a head whose purpose is: *a verb finds its noun*.
@@ -749,8 +749,8 @@ print(
 # %% [markdown]
 # And with it? A neuron can say "if". This one is to fire only if *both* of its inputs are on. Its
 # key is (8, 8), its bias -12, its value ¼: one input alone is not enough. Is there a single matrix
-# (plus a bias) that does the same? Look at the last row: a linear map that gives 0 for the first
-# three must give 0 for the fourth.
+# (plus a bias) that does the same? Look at the last row: a linear map, with a bias or without, that
+# gives 0 for the first three must give 0 for the fourth.
 
 # %%
 inputs = torch.tensor([[0.0, 0], [1, 0], [0, 1], [1, 1]])
@@ -885,7 +885,7 @@ check("1.14", transformer)
 #
 # ```
 #  tokens ─ embed ──┐
-#                  (+)─ block 0 ─ block 1 ─ ... ─ block n-1 ─ ln_final ─ unembed ─ logits
+#                  (+)─ block 0 ─ block 1 ─ ... ─ block n-1 ─ unembed ─ logits
 #  positions ───────┘
 # ```
 
@@ -1098,7 +1098,8 @@ quiz("1-c", 4.72)
 #
 # Return $-\ln p(\text{token}_{i+1} \mid \text{tokens}_{0..i})$ for each token after the first: the
 # logits at position $i$ are a guess about token $i + 1$. Nobody guesses the first token, and the
-# last logits have nothing to be compared with, so the result is one shorter than the text.
+# last logits have nothing to be compared with, so the result is one shorter than the text. Logits
+# can be large: where a probability rounds to 0, the loss must not become infinite.
 
 
 # %%
@@ -1243,7 +1244,7 @@ print("top-p 0.5:      ", continued(start_of_text, 25, seed=2, top_p=0.5))
 
 # %%
 ### BEGIN SOLUTION: quiz("1-d")
-quiz("1-d", "b")
+quiz("1-d", "c")
 ### END SOLUTION
 
 # %% [markdown]

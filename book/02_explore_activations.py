@@ -4,7 +4,7 @@
 # You have built a transformer. Now we open one that somebody else trained, and look. Which head
 # looks where? At which layer does the answer appear? Which heads does the model need to read a
 # list that it has never seen, and to know how it goes on when it starts again? On the way you find
-# previous-token heads and induction heads, the two halves of the best-known circuit there is.
+# previous-token heads and induction heads, the two halves of a circuit that chapter 5 takes apart.
 #
 # **After this chapter you can**
 #
@@ -54,10 +54,11 @@ from circuitbook.zoo import load
 # GPT, `pocket`, everywhere else. One line says which. The prompts are such that both can do them,
 # and where we speak of GPT-2's own heads, their published numbers stand beside ours.
 #
-# **TransformerLens** is the library with which most people look inside models. It wraps a model in
-# a `TransformerBridge`, which lets you read and change what happens inside. `open_bridge` calls its
-# `boot_transformers`: it opens the same folder that our chapter-1 code reads, and leaves the
-# weights as they are. (With a network, `boot_transformers("gpt2")` fetches a model by its name.)
+# **TransformerLens** is a library for looking inside models, and its names are those of this book.
+# It wraps a model in a `TransformerBridge`, which lets you read and change what happens inside.
+# `open_bridge` calls its `boot_transformers`: it opens the same folder that our chapter-1 code
+# reads, and leaves the weights as they are. (With a network, `boot_transformers("gpt2")` fetches a
+# model by its name.)
 
 # %%
 loaded = load()
@@ -68,8 +69,9 @@ print(f"{loaded.name}: {n_layers} layers of {n_heads} heads, d_model {model.cfg.
 
 # %% [markdown]
 # `to_tokens` turns a text into tokens [batch pos], and `to_str_tokens` shows them. Both put
-# `<|endoftext|>` first: GPT-2 and `pocket` learned that a text begins there. A trap: if the text
-# has it already, there are two of them now.
+# `<|endoftext|>` first. In training it stood between one document and the next, so that whatever
+# comes after it is the beginning of a text. A trap: if the text has it already, there are two of
+# them now.
 
 # %%
 prompt = "When Mary and John went to the store, John gave a drink to"
@@ -94,9 +96,9 @@ print([name for name in cache if name.startswith("blocks.1.")][:3])
 # ## Names and shapes
 #
 # A name is a path into the model: `blocks.1.attn.hook_pattern` is the pattern of the attention of
-# layer 1. Most activations have two names, the one that nearly all papers and notebooks use, and a
-# newer one that goes with the bridge's modules. And there is a short way to write it. Do they all
-# mean the same numbers?
+# layer 1. Most activations have two names, the older one, which we use, and a newer one that goes
+# with the bridge's modules. And there is a short way to write it. Do they all mean the same
+# numbers?
 
 # %%
 queries = cache["blocks.1.attn.hook_q"]
@@ -194,7 +196,7 @@ print("Rows sum to 1, and pattern @ v is z.")
 
 # %%
 ### BEGIN SOLUTION: quiz("2-a")
-quiz("2-a", "c")
+quiz("2-a", "d")
 ### END SOLUTION
 
 # %% [markdown]
@@ -617,7 +619,7 @@ assert inductors.max() > 0.3
 
 # %%
 ### BEGIN SOLUTION: quiz("2-b")
-quiz("2-b", "c")
+quiz("2-b", "b")
 ### END SOLUTION
 
 # %% [markdown]
@@ -1126,7 +1128,7 @@ assert found["two-layer"]["induction"].max() > 0.8 and after["induction"].max() 
 
 # %%
 ### BEGIN SOLUTION: quiz("2-d")
-quiz("2-d", "b", "c")
+quiz("2-d", "a", "c")
 ### END SOLUTION
 
 # %% [markdown]

@@ -195,8 +195,8 @@ assert gap < 1e-5
 print("The contributions rebuild every logit; relative difference below 1e-5.")
 
 # %% [markdown]
-# What if every part were divided by a scale of its own, as if it were alone? That is the commonest
-# mistake with this identity. How far off is the sum then?
+# What if every part were divided by a scale of its own, as if it were alone? How far off is the sum
+# then?
 
 # %%
 alone = torch.cat([through_layer_norm(part[None], ln_final.w, ln_final.eps) for part in parts])
@@ -327,7 +327,7 @@ print(f"The bias and all that was written before the last layer add up to {befor
 
 # %%
 ### BEGIN SOLUTION: quiz("3-a")
-quiz("3-a", "c")
+quiz("3-a", "a")
 ### END SOLUTION
 
 # %% [markdown]
@@ -883,9 +883,9 @@ print(f"{top} {kept if same[7] else lost}.")
 #
 # A third thing is no rewriting but another input: the **beginning-of-text token**. TransformerLens
 # puts `<|endoftext|>` before every text unless told not to; Hugging Face's tokenizer for GPT-2 does
-# not. In training it stood before each new document, and heads that have nothing to find often look
-# at it. So here is one prompt in three hands: Hugging Face's, TransformerLens' and ours. Which rows
-# will agree?
+# not. In training it stood between documents, and heads that have nothing to find often look at it.
+# So here is one prompt in three hands: Hugging Face's, TransformerLens' and ours. Which rows will
+# agree?
 
 # %%
 from transformers import AutoModelForCausalLM
@@ -1150,7 +1150,7 @@ for name, wrote, fell in (
 
 # %%
 ### BEGIN SOLUTION: quiz("3-d")
-quiz("3-d", "a", "b", "e")
+quiz("3-d", "b", "c", "e")
 ### END SOLUTION
 
 # %% [markdown]

@@ -958,9 +958,9 @@ print(f"L11H10 writes {attributed[negative]:+.1f} logits, against the name that 
 print(f"its score is {of_gpt2[negative]:.3f}.")
 
 # %% [markdown]
-# The score fails twice, plainly: the best copier hardly scores, and a head that lowers what it
-# reads scores almost 1. Between tokens ($W_E W_{OV} W_U$) it is no better. What went wrong? Let
-# us look for the same in the model that we loaded, where we can open everything.
+# The score fails twice, plainly: the head that writes most of the answer hardly scores, and a head
+# that lowers what it reads scores almost 1. Between tokens ($W_E W_{OV} W_U$) it is no better. What
+# went wrong? Let us look for the same in the model that we loaded, where we can open everything.
 #
 # The task: a list of eight words, and then the same list again. The text stops where the seventh
 # should come.
@@ -1064,7 +1064,7 @@ print(f"It is the head that writes most of the answer: {leader == writer}.")
 
 # %%
 ### BEGIN SOLUTION: quiz("4-c")
-quiz("4-c", "b")
+quiz("4-c", "d")
 ### END SOLUTION
 
 # %% [markdown]
@@ -1280,7 +1280,7 @@ print(f"{parts.logits[loudest].item():+.1f} logits.")
 
 # %%
 ### BEGIN SOLUTION: quiz("4-d")
-quiz("4-d", "a", "b", "c")
+quiz("4-d", "b", "d", "e")
 ### END SOLUTION
 
 # %% [markdown]

@@ -246,7 +246,7 @@ for model in (zero, one, two):
 
 # %%
 ### BEGIN SOLUTION: quiz("5-a")
-quiz("5-a", "b")
+quiz("5-a", "d")
 ### END SOLUTION
 
 # %% [markdown]
@@ -646,7 +646,7 @@ print(f"L0H5 gives “ keep” {from_in:.2f} of its attention from “ in”, {f
 
 # %%
 ### BEGIN SOLUTION: quiz("5-b")
-quiz("5-b", "a", "c")
+quiz("5-b", "b", "d")
 ### END SOLUTION
 
 # %% [markdown]
@@ -1416,7 +1416,7 @@ Table(
 
 # %%
 ### BEGIN SOLUTION: quiz("5-d")
-quiz("5-d", "a")
+quiz("5-d", "b")
 ### END SOLUTION
 
 # %% [markdown]
@@ -1539,7 +1539,7 @@ print(f"{' and '.join(previous)}: {from_tokens / margin.sum():.0%} of what lifts
 
 # %%
 ### BEGIN SOLUTION: quiz("5-e")
-quiz("5-e", "b", "c")
+quiz("5-e", "a", "c")
 ### END SOLUTION
 
 # %% [markdown]

@@ -444,16 +444,6 @@ def test_outside_a_checkout_it_says_where_to_run_it(monkeypatch, tmp_path, capsy
     assert "run this in a checkout" in capsys.readouterr().err
 
 
-def test_progress_is_told_exported_and_begun_anew(tmp_path, capsys):
-    assert main(["progress"]) == 0
-    assert "0 of " in capsys.readouterr().out
-    assert main(["progress", "--export", str(tmp_path / "mine.json")]) == 0
-    assert json.loads((tmp_path / "mine.json").read_text()) == {"events": []}
-    assert main(["progress", "--reset"]) == 0
-    assert main(["progress", "--export", str(tmp_path / "missing" / "mine.json")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 def test_the_command_line_imports_nothing_heavy():
     program = "import sys, circuitbook.__main__; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -178,7 +178,7 @@ def misplaced(exercises, learner: NotebookNode, solution: NotebookNode) -> Itera
         return
     solved = {cell.id: cell for cell in solution.cells}
     pairs = [(cell, solved.get(cell.id, cell)) for cell in learner.cells]
-    ends = [place for place, _ in heads[1:]] + [len(pairs)]
+    ends = [*(place for place, _ in heads), len(pairs)][1:]
     for exercise, (begin, _), end in zip(exercises, heads, ends, strict=True):
         head = " ".join(learner.cells[begin].source.splitlines()[:2])
         dots = "●" * exercise.difficulty + "○" * (3 - exercise.difficulty)

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
@@ -20,19 +20,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from circuitbook.exercises import answer, check, engine, hint, progress, quiz, solution
+from circuitbook.exercises import answer, check, compare, engine, hint, pairs, solution
 from circuitbook.exercises.engine import (
     CheckFailed,
     Exercise,
-    Option,
-    Quiz,
     Verdict,
     judge,
     normal,
     register,
 )
 
-# --- a chapter of five exercises and three quizzes ----------------------------------------------
+# --- a chapter of five exercises -------------------------------------------------------------
 
 
 def scores(
@@ -46,7 +44,8 @@ def no_scale(q, k):
     """Your scores are too large:
     divide them by √d_head.
 
-    This paragraph is for the authors.
+    How large is a sum of d_head products
+    of random numbers?
     """
     return scores(q, k) * q.shape[-1] ** 0.5
 
@@ -148,26 +147,6 @@ EXERCISES = [
         hints=HINTS,
     ),
 ]
-QUIZZES = [
-    Quiz(
-        id="90-a",
-        question="What does `softmax` give?",
-        options=(
-            Option("weights", right=True, why="They sum to 1."),
-            Option("scores <b>", right=False, why="Those go in."),
-        ),
-    ),
-    Quiz(
-        id="90-b",
-        question="Which are even?",
-        options=(
-            Option("two", right=True, why="2 = 2 · 1."),
-            Option("three", right=False, why="It leaves 1."),
-            Option("four", right=True, why="4 = 2 · 2."),
-        ),
-    ),
-    Quiz(id="90-c", question="What is √2?", number=1.414, tolerance=0.01, why="1.414² ≈ 2."),
-]
 SCORES = EXERCISES[0]
 
 
@@ -176,7 +155,7 @@ def _only_this_chapter(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engine, "_chapters", {})
     monkeypatch.setattr(engine, "_passed", {})
     monkeypatch.setattr(engine, "_chapter_numbers", lambda: [90])
-    register(90, EXERCISES, QUIZZES)
+    register(90, EXERCISES)
 
 
 def words(verdict: Verdict) -> str:
@@ -361,9 +340,81 @@ def test_a_known_mistake_is_named_and_explained_by_its_first_paragraph():
     )
     text = words(verdict)
     assert "No scale. Your scores are too large: divide them by √d_head.\n" in text
-    assert "authors" not in text
+    assert "How large" not in text
     assert "the first at batch 0, head 0, q_pos 0, k_pos 0: came -0.563, wanted -0.281" in text
     assert "Came: float32 [batch 2, head 3, q_pos 5, k_pos 5]: -0.563, -4.82, " in text
+
+
+def keys_first(q, k):
+    """Your rows are keys: queries come first."""
+    return scores(k, q)
+
+
+def heads_last(q, k):
+    """Your heads are the last axis: put them second."""
+    return scores(q, k).movedim(1, 3)
+
+
+PAIRS = replace(SCORES, mistakes=[no_scale, scaled_twice, keys_first, heads_last])
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (lambda q, k: torch.einsum("bqhd, bkhd -> bhkq", q, k), "no_scale and keys_first"),
+        (lambda q, k: torch.einsum("bqhd, bkhd -> bqkh", q, k), "no_scale and heads_last"),
+        (lambda q, k: scores(k, q).permute(0, 2, 3, 1), "keys_first and heads_last"),
+        (lambda q, k: scores(q, k), None),
+        (lambda q, k: scores(q, k) / 3, None),  # a factor says more than two mistakes would
+        (lambda q, k: torch.randn(scores(q, k).shape), None),
+    ],
+)
+def test_two_mistakes_made_together_are_recognised_as_both(function: Callable, names: str | None):
+    verdict = judge(PAIRS, function)
+    assert verdict.mistake == names
+    if names is not None:
+        text = words(verdict)
+        assert "Two mistakes together.\n" in text
+        assert all(
+            inspect.getdoc(mistake).split("\n")[0] in text
+            for mistake in PAIRS.mistakes
+            if mistake.__name__ in names
+        )
+
+
+def opened(q, k, *, scale=True, order="bhqk"):
+    """The answer with its parts open, which mistakes close in their own way."""
+    return torch.einsum(f"bqhd, bkhd -> {order}", q, k) / (q.shape[-1] ** 0.5 if scale else 1)
+
+
+def open_no_scale(q, k):
+    """Divide."""
+    return opened(q, k, scale=False)
+
+
+def open_heads_last(q, k):
+    """Move heads."""
+    return opened(q, k, order="bqkh")
+
+
+def open_keys_first(q, k):
+    """Turn."""
+    return opened(q, k, order="bhkq")
+
+
+def test_mistakes_that_change_other_parts_of_one_function_make_a_pair_and_of_one_part_none():
+    mistakes = [open_no_scale, open_heads_last, open_keys_first]
+    exercise = replace(SCORES, mistakes=mistakes)
+    both = pairs.together(open_no_scale, open_heads_last, opened)
+    torch.testing.assert_close(both(*normal((2, 5, 3, 4), (2, 5, 3, 4))),
+        opened(*normal((2, 5, 3, 4), (2, 5, 3, 4)), scale=False, order="bqkh"))  # fmt: skip
+    assert pairs.common_function(mistakes, scores) is opened
+    verdict = judge(exercise, lambda q, k: opened(q, k, scale=False, order="bqkh"))
+    assert verdict.mistake == "open_no_scale and open_heads_last"
+    with pytest.raises(pairs.NoPairError):
+        pairs.together(open_heads_last, open_keys_first, opened)(
+            *normal((1, 2, 3, 4), (1, 2, 3, 4))
+        )
 
 
 def test_mistakes_are_told_apart_where_one_cannot_run_and_when_two_agree_once():
@@ -400,7 +451,30 @@ def test_mistakes_are_told_apart_where_one_cannot_run_and_when_two_agree_once():
         (lambda s: s.masked_fill(s == s[0, 1, 2, 3], torch.inf), "1 of 150 numbers are infinite"),
         (lambda s: s.index_fill(1, torch.tensor([1]), 3.0), "wrong only at head 1."),
         (lambda s: s.index_fill(3, torch.tensor([3, 4]), 3.0), "wrong only from k_pos 3 on."),
-        (lambda s: s.exp(), "right shape, but the numbers differ"),
+        (lambda s: s.index_fill(2, torch.tensor([0]), 3.0), "wrong only at q_pos 0."),
+        (lambda s: s.index_fill(2, torch.tensor([4 % s.shape[2]]), 3.0), "q_pos 4, the last."),
+        (lambda s: s * (torch.arange(3) == 1)[:, None, None], "right only at head 1."),
+        (lambda s: s * (torch.arange(2) == 0)[: len(s), None, None, None], "only at batch 1."),
+        (lambda s: s * torch.eye(s.shape[-1]), "right only where k_pos = q_pos."),
+        (lambda s: s / 8, "right up to a factor of 1/8."),
+        (lambda s: s[:, [2, 0, 1]], "but head is in another order: 2, 0, 1."),
+        (lambda s: s.flip(2), "but q_pos is in another order: 4, 3, 2, 1, 0."),
+        (lambda s: s.roll(1, 3).index_fill(3, torch.tensor([0]), 7.0),
+         "moved by one place: what belongs at k_pos 0 came at k_pos 1."),
+        (lambda s: s.roll(-1, 2).index_fill(2, torch.tensor([s.shape[2] - 1]), 7.0),
+         "moved by one place: what belongs at q_pos 1 came at q_pos 0."),
+        (lambda s: s[:, :1].expand_as(s), "It has at every head what belongs at head 0."),
+        (lambda s: s.mean(1, keepdim=True).expand_as(s), "the same at every head; wanted is not."),
+        (lambda s: s * 0 + 2, "Every number is 2."),
+        (lambda s: s.abs(), "It is the absolute value of what was wanted."),
+        (lambda s: s.square(), "It is the square of what was wanted."),
+        (lambda s: s.exp(), "It is e to the power of what was wanted."),
+        (lambda s: s.relu(), "It is the positive part of what was wanted."),
+        (lambda s: s.softmax(-1), "It is the softmax over k_pos of what was wanted."),
+        (lambda s: s.cumsum(2), "It is what was wanted, summed up along q_pos."),
+        (lambda s: s + 0.001 * s.cos().sign(), "nearly right: no number is off by more than"),
+        (lambda s: s.half(), "only to the few digits that float16 keeps: stay in float32"),
+        (lambda s: s.cos(), "right shape, but the numbers differ"),
         (lambda s: s.numpy(), "a numpy array; wanted is a torch.Tensor"),
         (lambda s: (s, s), "is a tuple; wanted is one torch.Tensor: return only that one"),
         (lambda s: s.to("meta"), "on the device `meta`"),
@@ -413,6 +487,84 @@ def test_what_no_mistake_explains_is_described_with_the_names_of_the_axes(
     verdict = check("90.1", lambda q, k: wrong(scores(q, k)))
     assert verdict.status == "wrong" and verdict.mistake is None
     assert said in words(verdict)
+
+
+@pytest.mark.parametrize(
+    ("came", "wanted", "said"),
+    [
+        (float("nan"), 2.5, "It is NaN."),
+        (float("inf"), 2.5, "It is infinite."),
+        (2.4, 2.5, "It is another number: too small."),
+        (0.0, -2.5, "It is another number: too large."),
+        (2.501, 2.5, "It is nearly right: off by 0.001."),
+        (-1.5, 2.5, "It is 1 minus what was wanted."),
+        ([torch.ones(4)] * 3, torch.ones(3, 4), "put them together with `torch.stack`."),
+        ((torch.ones(3, 4), 1), torch.zeros(3, 4), "return only that one."),
+    ],
+)
+def test_a_single_number_and_a_list_of_tensors_are_told_what_they_miss(came, wanted, said: str):
+    difference = compare.first_difference(came, wanted, 1e-4)
+    assert said in compare.explanation(difference)[0]
+
+
+def test_zeros_for_small_numbers_are_not_taken_for_rounding():
+    wanted = normal((4, 5))[0].sigmoid() * 0.4
+    difference = compare.first_difference(torch.zeros(4, 5), wanted, 1e-4)
+    assert compare.explanation(difference)[0] == "Every number is 0."
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_noise_is_not_described_as_anything_else(seed: int):
+    got, wanted = normal((2, 3, 4, 4), (2, 3, 4, 4), seed=seed)
+    annotation = Float[Tensor, "batch head q_pos=pos k_pos=pos"]
+    for part in (slice(None), (0, 0), (0, 0, 0)):
+        difference = compare.first_difference(got[part], wanted[part], 1e-4, annotation)
+        kind, _ = compare.explanation(difference)
+        assert kind == "It has the right shape, but the numbers differ."
+        assert compare.relation(difference) == ""
+    difference = compare.first_difference(got[0, 0, 0, 0].item(), wanted[0, 0, 0, 0].item(), 1e-4)
+    said, _ = compare.explanation(difference)
+    assert said.startswith("It is another number: too ")
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda p, s: s.softmax(2), "It sums to 1 over q_pos; wanted sums to 1 over k_pos."),
+        (lambda p, s: s.softmax(1), "It sums to 1 over head; wanted sums to 1 over k_pos."),
+        (lambda p, s: s.sigmoid(), "It does not sum to 1 over k_pos; wanted does."),
+        (lambda p, s: p.log(), "It is the logarithm of what was wanted."),
+        (lambda p, s: 1 - p, "It is 1 minus each number of what was wanted."),
+        (lambda p, s: 1 / p, "It is 1 divided by each number of what was wanted."),
+        (lambda p, s: p * 3 - 0.1, "It does not sum to 1 over k_pos; wanted does."),
+    ],
+)
+def test_what_sums_to_one_is_known(wrong: Callable, said: str, seed: int):
+    (drawn,) = normal((2, 3, 4, 5), seed=seed)
+    pattern = drawn.softmax(-1)
+    annotation = Float[Tensor, "batch head q_pos k_pos"]
+    difference = compare.first_difference(wrong(pattern, drawn), pattern, 1e-4, annotation)
+    kind, _ = compare.explanation(difference)
+    assert said in kind
+
+
+@pytest.mark.parametrize(
+    ("got", "wanted", "said"),
+    [
+        (-2.5, 2.5, "The sign is wrong."),
+        (20.0, 2.5, "It is 8 times what was wanted."),
+        (0.3, 2.1, "It is 1/7 of what was wanted."),
+        (6.25, 2.5, "It is the square of what was wanted."),
+        (5, 4, "It is one too many."),
+        (3, 4, "It is one too few."),
+        ((2, 1.5, "a"), (1.5, "a", 2), "in another order: number 2, 0, 1 of the wanted."),
+        (torch.tensor([True, False]), torch.tensor([False, True]), "the other way round."),
+        (torch.tensor([3, 1, 2]), torch.tensor([1, 2, 3]), "another order: 2, 0, 1."),
+    ],
+)
+def test_other_differences_have_their_sentence(got: object, wanted: object, said: str):
+    assert said in compare.explanation(compare.first_difference(got, wanted, 1e-4))[0]
 
 
 @pytest.mark.parametrize(
@@ -569,9 +721,22 @@ def test_a_mistake_before_the_loop_is_told_first():
     assert (verdict.status, verdict.case) == ("wrong", "five positions")
 
 
+def test_a_wrong_result_at_the_last_moment_still_gets_its_verdict():
+    def late(q, k):
+        time.sleep(0.4)
+        return scores(q, k) * 2
+
+    exercise = replace(SCORES, seconds=0.9)
+    start = time.monotonic()
+    verdict = judge(exercise, late)
+    assert verdict.status == "wrong" and "factor" in repr(verdict), verdict
+    assert time.monotonic() - start < exercise.seconds + 1
+
+
 def test_ctrl_c_reaches_the_notebook_and_ends_the_readers_code():
     program = """
-import _thread, threading, time
+import _thread, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
 from circuitbook.exercises.engine import Exercise, judge, normal
 
 def loops(x):
@@ -727,15 +892,26 @@ def test_answer_is_the_readers_only_after_it_passed_and_the_newest_check_counts(
 
 
 def test_hints_come_one_at_a_time_and_the_verdict_shows_the_next():
-    assert "The first hint." in repr(check("90.1", no_scale))
-    assert "The first hint." in repr(check("90.1", no_scale))
+    wrong = lambda q, k: scores(q, k).cos()  # noqa: E731
+    assert "Hint 1 of 3: The first hint." in repr(check("90.1", wrong))
+    assert "Hint 1 of 3: The first hint." in repr(check("90.1", wrong))
     for i, text in enumerate(HINTS):
         assert f"hint {i + 1} of 3\n{text}" in repr(hint("90.1"))
-    assert "Hint" not in repr(check("90.1", no_scale))
-    assert 'solution("90.1")' in repr(check("90.1", no_scale))
+    assert "Hint" not in repr(check("90.1", wrong))
+    assert 'solution("90.1")' in repr(check("90.1", wrong))
     last = repr(hint("90.1"))
     assert "no more hints" in last and all(text in last for text in HINTS)
     assert "hint 1 of 3" in repr(hint("90.2"))
+
+
+def test_after_a_named_mistake_the_next_hint_is_the_one_that_follows_from_it():
+    assert '`hint("90.1")` says more about this mistake.' in repr(check("90.1", no_scale))
+    shown = repr(hint("90.1"))
+    assert "90.1 scores: a hint on no scale\nHow large is a sum of d_head products of" in shown
+    assert "hint 1 of 3\nThe first hint." in repr(hint("90.1"))
+    assert 'Still stuck? `hint("90.1")` gives hint 2 of 3.' in repr(check("90.1", no_scale))
+    assert 'Still stuck? `hint("90.1")` gives hint 2 of 3.' in repr(check("90.1", scaled_twice))
+    assert "hint 2 of 3" in repr(hint("90.1"))
 
 
 def test_the_solution_is_shown_at_once_only_after_a_try():
@@ -758,86 +934,6 @@ def test_an_unknown_exercise_names_the_nearest(act: Callable):
 def test_an_id_that_is_a_number_is_told_to_be_text():
     with pytest.raises(ValueError, match=r'There is no exercise 90.1: ids are text, such as "1.4"'):
         inspect.unwrap(hint)(90.1)  # without the type checks that only tests have
-
-
-# --- quizzes -------------------------------------------------------------------------------------
-
-
-def test_a_quiz_asks_and_each_option_unfolds_its_explanation():
-    card = quiz("90-b")
-    text, page = repr(card), card._repr_html_()
-    assert (
-        "Which are even?" in text
-        and "b. three" in text
-        and '2 are right: `quiz("90-b", "a"' in text
-    )
-    assert "It leaves 1." not in text
-    assert page.count("<details") == 3 and "Wrong. It leaves 1." in page
-    assert "scores &lt;b&gt;" in quiz("90-a")._repr_html_()
-    assert "<code>softmax</code>" in quiz("90-a")._repr_html_()
-
-
-@pytest.mark.parametrize(
-    ("id", "chosen", "status", "said"),
-    [
-        ("90-a", ["a"], "right", "a. weights\nRight. They sum to 1."),
-        ("90-a", [" B "], "wrong", "Wrong. Those go in."),
-        ("90-a", ["a", "b"], "wrong", "Wrong. Those go in."),
-        ("90-b", ["c", "a"], "right", "4 = 2 · 2."),
-        ("90-b", ["a"], "wrong", "There is more: 2 options are right, you chose 1."),
-        ("90-b", ["a", "b", "c"], "wrong", "b. three\nWrong. It leaves 1."),
-        ("90-c", [1.41], "right", "1.414² ≈ 2."),
-        ("90-c", [2], "wrong", "1.414² ≈ 2."),
-    ],
-)
-def test_a_quiz_judges_what_was_chosen(id: str, chosen: list, status: str, said: str):
-    card = quiz(id, *chosen)
-    assert card.status == status and status in repr(card)
-    assert said in repr(card)
-
-
-@pytest.mark.parametrize(
-    ("id", "chosen", "said"),
-    [
-        ("90-a", ["c"], r"quiz 90-a got 'c'; its options are a and b.*`quiz\(\"90-a\", \"a\"\)`"),
-        ("90-a", [1], "got '1'; its options are a and b"),
-        ("90-a", ["ab"], "got 'ab'"),
-        ("90-c", ["a"], "give one number"),
-        ("90-c", [1.0, 2.0], "give one number"),
-        ("90-c", [True], "give one number"),
-        ("90-c", [[1.0]], "give one number"),
-        ("90-z", [], "There is no quiz '90-z'; the nearest are '90-"),
-        ("90.1", [], "There is no quiz '90.1'"),
-    ],
-)
-def test_a_bad_choice_is_a_clear_error(id: str, chosen: list, said: str):
-    with pytest.raises(ValueError, match=said):
-        quiz(id, *chosen)
-
-
-# --- progress ------------------------------------------------------------------------------------
-
-
-def test_progress_counts_exercises_and_quizzes_and_says_what_is_next():
-    assert "Chapter 90: 0 of 5 exercises passed" in repr(progress())
-    check("90.1", scores)
-    check("90.3", lambda x: x)
-    quiz("90-a", "b")
-    quiz("90-b", "a", "c")
-    now = progress()
-    assert (now.passed, now.exercises, now.quizzes_right, now.minutes_left) == (1, 5, 1, 20)
-    assert "1 of 5 exercises passed, 1 of 3 quizzes right; next: 90.2 loss" in repr(now)
-    assert "■□□□□" in repr(now) and "■□□□□" in now._repr_html_()
-    check("90.1", no_scale)  # what has passed once stays passed
-    assert progress().passed == 1
-
-
-def test_progress_of_one_chapter_leaves_the_others_out():
-    check("90.1", scores)
-    assert [chapter.number for chapter in progress(90).chapters] == [90]
-    assert progress(90).passed == 1
-    with pytest.raises(ValueError, match="no chapter 91 with exercises; there are"):
-        progress(91)
 
 
 # --- speed and imports ---------------------------------------------------------------------------

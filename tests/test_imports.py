@@ -25,6 +25,8 @@ MAY_IMPORT = {
     "train": {"language", *MODEL},
     "zoo": {"language", "train", *MODEL},
     "published": set(),
+    "glossary": set(),
+    "superposition": set(),
     "parts": set(),
     **{
         name: {"cache", "parts", "published", *ANALYSES[:place]}
@@ -44,6 +46,17 @@ MAY_IMPORT = {
         "plots",
         "progress",
         *MODEL,
+        *ANALYSES,
+    },
+    "export": {"train", "plots"},
+    "capstone": {
+        "language",
+        "cache",
+        "parts",
+        "published",
+        "plots",
+        "exercises",
+        "export",
         *ANALYSES,
     },
     "authoring": {"exercises"},

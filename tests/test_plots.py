@@ -19,6 +19,7 @@ from circuitbook.plots import (
     plot_bars,
     plot_circuit,
     plot_curves_together,
+    plot_directions,
     plot_eigenvalues,
     plot_heads,
     plot_histogram,
@@ -58,6 +59,9 @@ FIGURES = {
     "singular values": plot_singular_values({"W_OV": SCORES.abs()}, "found", d_head=2),
     "plane": plot_plane(SCORES, -SCORES, HEADS, "found", x_title="x", y_title="y"),
     "eigenvalues": plot_eigenvalues({"L0H0": torch.complex(SCORES, SCORES)}, "found"),
+    "directions": plot_directions(
+        {"both": HALVES, "one": HALVES[:1]}, "found", x_title="x", y_title="y"
+    ),
     "circuit": plot_circuit(
         {"layer 0": ["L0H0", "L0H1"], "layer 1": ["L1H0"]},
         [Edge("L0H0", "L1H0", 0.5), Edge("L0H1", "L1H0", -0.25, "takes away")],
@@ -543,3 +547,18 @@ REFUSED = {
 def test_what_cannot_be_drawn_is_refused_with_what_came(message, call):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_directions_are_arrows_from_0_and_what_is_too_short_is_a_dot():
+    vectors = torch.tensor([[1.0, 0.0], [-0.5, 0.5], [0.01, 0.0]])
+    arrows = plot_directions({"a": vectors}, "found", x_title="x", y_title="y").data
+    for number, (arrow, vector) in enumerate(zip(arrows, vectors.tolist(), strict=True)):
+        assert [arrow.x[0], arrow.y[0]] == [0, 0]
+        assert [arrow.x[1], arrow.y[1]] == pytest.approx(vector)
+        assert arrow.mode == ("markers" if number == 2 else "lines+markers+text")
+    assert [arrow.text[1] for arrow in arrows] == ["0", "1", "2"]
+
+
+def test_directions_of_no_panel_are_refused():
+    with pytest.raises(ValueError, match="no panels"):
+        plot_directions({}, "found", x_title="x", y_title="y")

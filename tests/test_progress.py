@@ -6,12 +6,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from circuitbook import progress
-from circuitbook.progress import all_events, events, export, record, reset
+from circuitbook.progress import Event, all_events, events, merge, record, reset
 
 WRITE_FIFTY = """
 import sys
@@ -199,10 +200,71 @@ def test_a_reset_starts_from_nothing_and_deletes_nothing():
     assert [event.kind for event in all_events()] == ["check", "reset", "check"]
 
 
-def test_an_export_holds_every_event(tmp_path: Path):
-    record("quiz", "1-a", "right", "b")
+def test_a_reset_of_one_chapter_leaves_the_others():
+    for id in ("3.1", "3-a", "30.1", "2.3"):
+        record("check", id, "passed")
+    reset(3)
+    assert [event.id for event in events()] == ["30.1", "2.3"]
+    record("check", "3.1", "passed")
+    assert [event.id for event in events()] == ["30.1", "2.3", "3.1"]
     reset()
-    export(tmp_path / "progress.json")
-    exported = json.loads((tmp_path / "progress.json").read_text(encoding="utf-8"))["events"]
-    assert [(event["kind"], event["id"]) for event in exported] == [("quiz", "1-a"), ("reset", "")]
-    assert set(exported[0]) == {"at", "kind", "id", "status", "detail"}
+    assert events() == ()
+    record("quiz", "3-a", "right")
+    reset(2)
+    assert [event.id for event in events()] == ["3-a"]
+    assert len(all_events()) == 9
+
+
+def written(path: Path, *happened: Event) -> Path:
+    path.write_text(json.dumps({"events": [asdict(event) for event in happened]}))
+    return path
+
+
+def event(at: str, kind: str, id: str, status: str = "") -> Event:
+    return Event(f"2024-{at}T10:00:00.000001+00:00", kind, id, status, "")
+
+
+def test_events_of_another_machine_are_added_once_and_at_their_time(tmp_path: Path):
+    record("check", "1.3", "passed")
+    here = all_events()
+    there = (
+        event("01-01", "check", "1.1", "passed"),
+        event("01-02", "reset", "1"),
+        event("01-03", "check", "1.2", "passed"),
+    )
+    file = written(tmp_path / "there.json", *there, *here, there[0])
+    assert merge(file) == 3
+    assert all_events() == (*there, *here)
+    assert [event.id for event in events()] == ["1.2", "1.3"]
+    assert merge(file) == 0 and len(all_events()) == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"events": 3}',
+        '{"events": [{"at": "2024-01-01", "kind": "check", "id": "1.1", "status": "passed"}]}',
+        '{"events": [{"at": "now", "kind": "check", "id": "1.1", "status": "", "detail": ""}]}',
+        '{"events": [{"at": 3, "kind": "check", "id": "1.1", "status": "", "detail": ""}]}',
+        '{"events": [{"at": "2024-01-01", "kind": [], "id": "1.1", "status": "", "detail": ""}]}',
+        b"\xff\xfe",
+    ],
+)
+def test_a_file_without_progress_adds_nothing(tmp_path: Path, content: str | bytes):
+    path = tmp_path / "other.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=r"other\.json holds no exported progress"):
+        merge(path)
+    assert all_events() == ()
+
+
+def test_what_cannot_be_added_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("CIRCUITBOOK_HOME", str(tmp_path / "a file" / "home"))
+    with pytest.raises(OSError, match="a file"):
+        merge(written(tmp_path / "there.json", event("01-01", "check", "1.1", "passed")))
+    with pytest.raises(OSError, match="missing"):
+        merge(tmp_path / "missing.json")

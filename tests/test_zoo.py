@@ -246,10 +246,3 @@ def test_what_the_hub_sends_is_cached_and_its_checksum_checked(tmp_path):
 def test_without_gpt2_one_line_says_how_to_get_it():
     with pytest.raises(ValueError, match="Fetch it with: hf download openai-community/gpt2"):
         load("gpt2")
-
-
-@pytest.mark.skipif(cached_gpt2() is None, reason="GPT-2 is not cached here")
-def test_gpt2_gives_the_drink_to_the_other_name():
-    gpt2 = load("gpt2")
-    logits = gpt2.model(torch.tensor([gpt2.tokenizer.encode(PROMPT)]))
-    assert gpt2.tokenizer.decode([int(logits[0, -1].argmax())]) == " Mary"

@@ -37,20 +37,39 @@ def build(arguments: argparse.Namespace) -> int:
 
 
 def progress(arguments: argparse.Namespace) -> int:
-    """Say what this reader has passed; or write all that is kept of it to a file, or begin anew."""
+    """Say what this reader has passed, for eyes or as JSON; move it, or begin anew."""
     from circuitbook import progress as kept
 
-    if arguments.export:
-        kept.export(arguments.export)
+    if arguments.load:
+        print(f"{kept.merge(arguments.load)} events were new; {kept.file()} has them now")
+        return 0
+
+    from circuitbook import exercises
+
+    shown = exercises.progress(arguments.chapter)
+    if arguments.json:
+        print(shown.to_json(), end="")
+    elif arguments.export:
+        shown.export(arguments.export)
         print(f"wrote {arguments.export}")
     elif arguments.reset:
-        kept.reset()
-        print(f"progress begins anew; {kept.file()} keeps what was before")
+        if not (arguments.yes or confirmed(repr(shown))):
+            print("nothing was changed")
+            return 1
+        print(shown.reset(sure=True))
     else:
-        from circuitbook import exercises
-
-        print(exercises.progress())
+        print(shown)
     return 0
+
+
+def confirmed(shown: str) -> bool:
+    """Whether the reader says yes to losing what is shown; a pipe that ends says no."""
+    print(shown)
+    try:
+        return input("Begin anew with this? Type yes: ").strip().lower() in ("yes", "y")
+    except EOFError:
+        print("no answer; --yes takes it as given")
+        return False
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -80,9 +99,15 @@ def main(words: list[str] | None = None) -> int:
     command.set_defaults(run=build)
 
     command = commands.add_parser("progress", help="say which exercises you have passed")
+    command.add_argument("chapter", nargs="?", type=int, help="of one chapter: 0, 1, ...")
     instead = command.add_mutually_exclusive_group()
-    instead.add_argument("--export", type=Path, metavar="FILE", help="write it all to a JSON file")
-    instead.add_argument("--reset", action="store_true", help="begin anew")
+    instead.add_argument("--json", action="store_true", help="the same, and every event, as JSON")
+    instead.add_argument("--export", type=Path, metavar="FILE", help="write that JSON to a file")
+    instead.add_argument(
+        "--import", type=Path, metavar="FILE", dest="load", help="add what was exported elsewhere"
+    )
+    instead.add_argument("--reset", action="store_true", help="begin anew; asks first")
+    command.add_argument("--yes", action="store_true", help="with --reset: do not ask")
     command.set_defaults(run=progress)
 
     command = commands.add_parser("doctor", help="say what this machine has and can do")

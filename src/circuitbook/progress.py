@@ -8,6 +8,7 @@ can be written, progress is kept in memory and the checks go on.
 import itertools
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -28,9 +29,9 @@ class Event:
 
     at: str  # UTC, ISO 8601
     kind: str  # "check", "hint", "solution", "quiz" or "reset"
-    id: str
-    status: str
-    detail: str
+    id: str  # "3.5" of an exercise, "3-a" of a quiz; of a reset: the chapter, or "" for all
+    status: str  # of a check or a quiz: "passed", "wrong", ...; of a hint: which one
+    detail: str  # the name of the mistake; what was answered to a quiz
 
 
 COLUMNS = [field.name for field in fields(Event)]
@@ -54,11 +55,11 @@ def record(kind: str, id: str, status: str = "", detail: str = "") -> None:
 
 
 def all_events() -> tuple[Event, ...]:
-    """Every event ever recorded, the oldest first."""
+    """Every event ever recorded, the oldest first, wherever it was recorded."""
 
     def select(connection: sqlite3.Connection) -> list[tuple]:
         columns = ", ".join(COLUMNS)
-        return connection.execute(f"SELECT {columns} FROM events ORDER BY rowid").fetchall()
+        return connection.execute(f"SELECT {columns} FROM events ORDER BY at, rowid").fetchall()
 
     try:
         stored = [Event(*row) for row in _with_file(select)]
@@ -69,21 +70,56 @@ def all_events() -> tuple[Event, ...]:
 
 
 def events() -> tuple[Event, ...]:
-    """What happened since the last reset, the oldest first."""
+    """What happened since the last reset, of the book or of the chapter, the oldest first."""
     happened = all_events()
-    resets = [i for i, event in enumerate(happened) if event.kind == "reset"]
-    return happened[resets[-1] + 1 :] if resets else happened
+    began = {event.id: i for i, event in enumerate(happened) if event.kind == "reset"}
+    return tuple(
+        event
+        for i, event in enumerate(happened)
+        if event.kind != "reset" and i > max(began.get("", -1), began.get(chapter_of(event.id), -1))
+    )
 
 
-def reset() -> None:
-    """Start from nothing again; the file keeps what was before."""
-    record("reset", id="")
+def chapter_of(id: str) -> str:
+    """The number of the chapter that an id belongs to, as text: "3" for "3.5" and for "3-a"."""
+    return re.split("[.-]", id)[0]
 
 
-def export(path: str | os.PathLike[str]) -> None:
-    """Write every event to a JSON file."""
-    text = json.dumps({"events": [asdict(event) for event in all_events()]}, indent=2)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+def reset(chapter: int | None = None) -> None:
+    """Start from nothing again, in one chapter or in all; the file keeps what was before."""
+    record("reset", id="" if chapter is None else str(chapter))
+
+
+def merge(path: str | os.PathLike[str]) -> int:
+    """Add those events of an exported file that are not here yet, and say how many they were.
+
+    Raises ValueError for a file that holds no exported progress, OSError where nothing can be
+    written; nothing is added then.
+    """
+    try:
+        events = json.loads(Path(path).read_text(encoding="utf-8"))["events"]
+        found = [Event(**{name: event[name] for name in COLUMNS}) for event in events]
+        if not all(isinstance(text, str) for event in found for text in asdict(event).values()):
+            raise TypeError
+        for event in found:
+            datetime.fromisoformat(event.at)
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{path} holds no exported progress; nothing was added.") from None
+    known = set(all_events())
+    new = [event for event in dict.fromkeys(found) if event not in known]
+    places = ", ".join("?" * len(COLUMNS))
+
+    def insert(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        rows = [tuple(asdict(event).values()) for event in new]
+        connection.executemany(f"INSERT INTO events VALUES ({places})", rows)
+        connection.execute("COMMIT")
+
+    try:
+        _with_file(insert)
+    except sqlite3.Error as error:
+        raise OSError(f"Progress cannot be saved in {file()} ({error}).") from None
+    return len(new)
 
 
 def file() -> Path:

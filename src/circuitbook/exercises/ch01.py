@@ -38,31 +38,54 @@ def random_tokens(*shape: int, below: int, seed: int = 0) -> Tensor:
 def columns_instead_of_rows(tokens, W_E):
     """Each vector you return is a column of W_E. A token's vector is its row: index the first
     axis."""
-    return W_E.mT[tokens]
+    return model.embed(tokens, W_E.mT)
+
+
+def second_axis_indexed(tokens, W_E):
+    """d_model came first: `W_E[:, tokens]` picks columns. The tokens are the rows, the first axis.
+
+    Print `W_E.shape`. Which of its axes is as long as the vocabulary, and which index belongs to
+    it?"""
+    return W_E[:, tokens]
+
+
+def tokens_taken_for_amounts(tokens, W_E):
+    """You multiplied W_E by the tokens' numbers. Token 6 is not twice token 3: the number only
+    says which row to take.
+
+    A one-hot vector times W_E would be right. Which row does it pick, and how do you pick it
+    without a product?"""
+    return tokens.float() @ W_E
 
 
 def scaled_up(tokens, W_E):
     """Your vectors are √d_model times too long. The first transformer did that; GPT-2 adds the
     rows as they are."""
-    return W_E[tokens] * math.sqrt(W_E.shape[-1])
+    return model.embed(tokens, W_E) * math.sqrt(W_E.shape[-1])
 
 
 def counts_tokens_from_one(tokens, W_E):
     """Every token got its left neighbour's row in W_E. Tokens count from 0: index with the token
     itself."""
-    return W_E[tokens - 1]
+    return model.embed(tokens - 1, W_E)
 
 
 def bag_of_tokens(tokens, W_E):
     """You summed over the sentence, so one vector is left for each row of the batch. Keep one
     per position."""
-    return W_E[tokens].sum(dim=1)
+    return model.embed(tokens, W_E).sum(dim=1)
 
 
 def first_sentence_for_all(tokens, W_E):
     """Every row of your batch is the first sentence. Index W_E with the whole [batch pos]
     tensor."""
-    return W_E[tokens[:1]].expand(len(tokens), -1, -1)
+    return model.embed(tokens[:1].expand_as(tokens), W_E)
+
+
+def new_random_table(tokens, W_E):
+    """Your vectors are not in W_E: `nn.Embedding(...)` makes a new table of random numbers. Take
+    the rows of the one you are given."""
+    return torch.nn.Embedding(*W_E.shape)(tokens).detach()
 
 
 EMBED = Exercise(
@@ -76,10 +99,13 @@ EMBED = Exercise(
     },
     mistakes=[
         columns_instead_of_rows,
+        second_axis_indexed,
+        tokens_taken_for_amounts,
         scaled_up,
         counts_tokens_from_one,
         bag_of_tokens,
         first_sentence_for_all,
+        new_random_table,
     ],
     variants=[
         lambda tokens, W_E: functional.embedding(tokens, W_E),
@@ -106,28 +132,45 @@ EMBED = Exercise(
 
 def looks_up_tokens(tokens, W_pos):
     """You read the row of each token. W_pos knows positions only: rows 0, 1, 2, ... whatever the
-    tokens are."""
+    tokens are.
+
+    Two texts of five different tokens each: should their results differ?"""
     return W_pos[tokens]
 
 
 def counts_positions_from_one(tokens, W_pos):
     """The first position got row 1. Positions count from 0."""
-    return repeat(W_pos[1 : tokens.shape[1] + 1], "pos d -> batch pos d", batch=len(tokens))
+    return model.positional_embedding(tokens, W_pos[1:])
 
 
 def last_positions(tokens, W_pos):
     """You took the last rows of W_pos. A text starts at position 0, however short it is."""
-    return repeat(W_pos[-tokens.shape[1] :], "pos d -> batch pos d", batch=len(tokens))
+    return model.positional_embedding(tokens, W_pos[-tokens.shape[1] :])
+
+
+def positions_run_on(tokens, W_pos):
+    """Your second text goes on counting where the first one ended. Each text of the batch starts
+    at position 0."""
+    return W_pos[torch.arange(tokens.numel())].reshape(*tokens.shape, -1)
 
 
 def no_batch(tokens, W_pos):
-    """Your result has no batch axis. Repeat the same rows for every sentence of the batch."""
-    return W_pos[: tokens.shape[1]]
+    """Your result has no batch axis. Repeat the same rows for every sentence of the batch.
+
+    Adding it to `embed(...)` would work by broadcasting, but the exercise asks for a row of
+    vectors per text. einops' repeat names the new axis."""
+    return model.positional_embedding(tokens, W_pos)[0]
 
 
 def whole_table(tokens, W_pos):
     """You returned all n_ctx positions. Take as many rows as the text has tokens."""
-    return repeat(W_pos, "pos d -> batch pos d", batch=len(tokens))
+    return W_pos.expand(len(tokens), -1, -1)
+
+
+def as_many_positions_as_texts(tokens, W_pos):
+    """You took as many rows as there are texts: len(tokens) is the size of the first axis, batch.
+    How long the texts are is tokens.shape[1]."""
+    return model.positional_embedding(tokens, W_pos)[:, : len(tokens)]
 
 
 POSITIONAL_EMBEDDING = Exercise(
@@ -135,10 +178,18 @@ POSITIONAL_EMBEDDING = Exercise(
     title="positional embedding",
     answer=model.positional_embedding,
     cases={
-        "two sentences of five tokens": (random_tokens(2, 5, below=7), *normal((9, 4))),
+        "two sentences of five tokens": (random_tokens(2, 5, below=7), *normal((12, 4))),
         "one sentence of three tokens": (random_tokens(1, 3, below=8, seed=1), *normal((9, 2))),
     },
-    mistakes=[looks_up_tokens, counts_positions_from_one, last_positions, no_batch, whole_table],
+    mistakes=[
+        looks_up_tokens,
+        counts_positions_from_one,
+        last_positions,
+        positions_run_on,
+        no_batch,
+        whole_table,
+        as_many_positions_as_texts,
+    ],
     variants=[
         lambda tokens, W_pos: W_pos[torch.arange(tokens.shape[1])].expand(len(tokens), -1, -1),
         lambda tokens, W_pos: torch.stack([W_pos[: tokens.shape[1]]] * len(tokens)),
@@ -156,22 +207,39 @@ POSITIONAL_EMBEDDING = Exercise(
 # 1.3
 
 
-def _layer_norm(x, w, b, eps=1e-5, *, centre=True, variance=None, dim=-1):
-    mean = x.mean(dim=dim, keepdim=True)
-    variance = x.var(dim=dim, unbiased=False, keepdim=True) if variance is None else variance
-    return (x - mean if centre else x) / (variance + eps).sqrt() * w + b
+def _variance(x, dim):
+    return x.var(dim=dim, unbiased=False, keepdim=True)
+
+
+def _divisor(variance, eps):
+    return (variance + eps).sqrt()
+
+
+def _layer_norm(x, w, b, eps=1e-5, *, dim=-1, centre=True, variance=_variance, divisor=_divisor):
+    centred = x - x.mean(dim=dim, keepdim=True) if centre else x
+    return centred / divisor(variance(x, dim), eps) * w + b
 
 
 def unbiased_variance(x, w, b, eps=1e-5):
     """Your vectors are a little too short: you divided by d_model - 1. LayerNorm divides by d_model
-    (torch's var and std need unbiased=False)."""
-    return _layer_norm(x, w, b, eps, variance=x.var(dim=-1, unbiased=True, keepdim=True))
+    (torch's var and std need unbiased=False).
+
+    One divides by d_model - 1 to estimate the variance of many numbers from a few of them. Here
+    nothing is estimated: the d_model numbers are all there are."""
+    return _layer_norm(
+        x, w, b, eps, variance=lambda x, dim: x.var(dim=dim, unbiased=True, keepdim=True)
+    )
+
+
+def sum_for_mean_of_squares(x, w, b, eps=1e-5):
+    """Before w, your vectors have length 1: you divided by their length. The variance is the mean
+    of the squares, not their sum."""
+    return _layer_norm(x, w, b, eps, variance=lambda x, dim: _variance(x, dim) * len(w))
 
 
 def eps_outside_the_root(x, w, b, eps=1e-5):
     """You added eps to the standard deviation. It belongs under the root: √(variance + eps)."""
-    std = x.var(dim=-1, unbiased=False, keepdim=True).sqrt()
-    return (x - x.mean(dim=-1, keepdim=True)) / (std + eps) * w + b
+    return _layer_norm(x, w, b, eps, divisor=lambda variance, eps: variance.sqrt() + eps)
 
 
 def eps_forgotten(x, w, b, eps=1e-5):
@@ -185,16 +253,34 @@ def eps_fixed(x, w, b, eps=1e-5):
     return _layer_norm(x, w, b, 1e-5)
 
 
+def root_of_the_deviation(x, w, b, eps=1e-5):
+    """You took the root of the standard deviation, which is a root already: divide by
+    √(variance + eps)."""
+    return _layer_norm(x, w, b, eps, divisor=lambda variance, eps: (variance.sqrt() + eps).sqrt())
+
+
 def normalised_over_positions(x, w, b, eps=1e-5):
     """You averaged over positions. Each position's vector is normalised alone, over d_model: the
-    last axis."""
+    last axis.
+
+    If positions were averaged, the first would change with what comes after it. Which `dim` is the
+    vector's own, whatever batch axes stand before it?"""
     return _layer_norm(x, w, b, eps, dim=1)
 
 
 def normalised_over_everything(x, w, b, eps=1e-5):
     """You used one mean and one variance for all vectors. Each has its own: dim=-1,
-    keepdim=True."""
+    keepdim=True.
+
+    Without `dim`, mean and var run over every number there is. Print the shape of your mean: it
+    should be x's, with 1 as its last size."""
     return _layer_norm(x, w, b, eps, dim=tuple(range(x.ndim)))
+
+
+def averaged_axis_dropped(x, w, b, eps=1e-5):
+    """x and its mean do not fit together: averaging dropped the last axis. With keepdim=True it
+    stays, with size 1."""
+    return _layer_norm(x - x.mean(dim=-1), w, b, eps)
 
 
 def shift_forgotten(x, w, b, eps=1e-5):
@@ -209,8 +295,7 @@ def stretch_forgotten(x, w, b, eps=1e-5):
 
 def divided_by_variance(x, w, b, eps=1e-5):
     """You divided by the variance. Divide by its root, the standard deviation."""
-    variance = x.var(dim=-1, unbiased=False, keepdim=True) + eps
-    return (x - x.mean(dim=-1, keepdim=True)) / variance * w + b
+    return _layer_norm(x, w, b, eps, divisor=lambda variance, eps: variance + eps)
 
 
 def not_centred(x, w, b, eps=1e-5):
@@ -221,7 +306,19 @@ def not_centred(x, w, b, eps=1e-5):
 def mean_square_for_variance(x, w, b, eps=1e-5):
     """Your variance is the mean of x². Take the mean of (x - mean)²: the squares of the centred
     vector."""
-    return _layer_norm(x, w, b, eps, variance=x.pow(2).mean(dim=-1, keepdim=True))
+    return _layer_norm(x, w, b, eps, variance=lambda x, dim: x.pow(2).mean(dim=dim, keepdim=True))
+
+
+def RMS_norm(x, w, b, eps=1e-5):
+    """This is RMSNorm, which later models use: it neither centres nor shifts. LayerNorm subtracts
+    the mean first, before the squares too, and adds b at the end."""
+    return x / (x.pow(2).mean(dim=-1, keepdim=True) + eps).sqrt() * w
+
+
+def only_the_mean_divided(x, w, b, eps=1e-5):
+    """You divided the mean, not the difference: in x - mean / std the division comes first. Put
+    x - mean in brackets."""
+    return x - x.mean(dim=-1, keepdim=True) / _divisor(_variance(x, -1), eps) * w + b
 
 
 def shifted_before_stretched(x, w, b, eps=1e-5):
@@ -236,20 +333,26 @@ LAYER_NORM = Exercise(
     cases={
         "six vectors, a large eps": (*normal((2, 3, 4), (4,), (4,)), 0.1),
         "a constant vector": (torch.full((1, 1, 4), 2.0), *normal((4,), (4,), seed=2), 0.1),
+        "tiny vectors": (0.003 * normal((1, 2, 4))[0], *normal((4,), (4,), seed=3), 1e-4),
         "one long vector": (10 + normal((1, 1, 64))[0], *normal((64,), (64,), seed=1), 0.01),
     },
     mistakes=[
         unbiased_variance,
+        sum_for_mean_of_squares,
         eps_outside_the_root,
         eps_forgotten,
         eps_fixed,
+        root_of_the_deviation,
         normalised_over_positions,
         normalised_over_everything,
+        averaged_axis_dropped,
         shift_forgotten,
         stretch_forgotten,
         divided_by_variance,
         not_centred,
         mean_square_for_variance,
+        RMS_norm,
+        only_the_mean_divided,
         shifted_before_stretched,
     ],
     variants=[
@@ -280,39 +383,64 @@ LAYER_NORM = Exercise(
 # 1.4
 
 
-def _scores(q, k, pattern="b q h d, b k h d -> b h q k"):
-    return einsum(q, k, pattern) / math.sqrt(q.shape[-1])
+def _scores(q, k, axes="b q h d, b k h d -> b h q k", width=None):
+    return einsum(q, k, axes) / math.sqrt(q.shape[-1] if width is None else width)
 
 
 def no_scale(q, k):
     """Your scores are √d_head times too large, so the softmax will be too sure of itself: divide
-    by √d_head."""
-    return _scores(q, k) * math.sqrt(q.shape[-1])
+    by √d_head.
+
+    A sum of d_head products of random numbers is about √d_head large. d_head is the size of the
+    last axis of q and of k."""
+    return _scores(q, k, width=1)
 
 
 def scaled_by_the_wrong_width(q, k):
     """Your scores are too small: you divided by √d_model. Each head's dot product runs over
     d_head numbers."""
-    return _scores(q, k) / math.sqrt(q.shape[-2])
+    return _scores(q, k, width=q.shape[-1] * q.shape[-2])
+
+
+def scaled_by_the_length_of_the_text(q, k):
+    """You divided by the root of the number of positions: q.shape[1]. A score is a sum over
+    d_head, q's last axis."""
+    return _scores(q, k, width=q.shape[1])
 
 
 def scaled_without_the_root(q, k):
     """You divided by d_head. Divide by its root: a sum of d_head random products is about
-    √d_head large."""
-    return _scores(q, k) / math.sqrt(q.shape[-1])
+    √d_head large.
+
+    Try it: `(torch.randn(1000, 64) * torch.randn(1000, 64)).sum(-1).std()` is near 8, not 64."""
+    return _scores(q, k, width=q.shape[-1] ** 2)
+
+
+def multiplied_by_the_root(q, k):
+    """Your scores are d_head times too large: you multiplied by √d_head. Divide by it."""
+    return _scores(q, k, width=1 / q.shape[-1])
 
 
 def queries_and_keys_swapped(q, k):
     """Rows and columns are swapped: row i must hold the scores of query i, with the keys along
-    the last axis."""
+    the last axis.
+
+    In the einsum, q's position axis and k's have names of their own. In which order do these two
+    names stand on the right of the arrow?"""
     return _scores(k, q)
 
 
 def heads_summed(q, k):
     """Every head has the same scores: you summed over heads as well. Keep `head` on the right of
     the arrow."""
-    scores = einsum(q, k, "b q h d, b k h d -> b q k")
-    return repeat(scores, "b q k -> b h q k", h=q.shape[2]) / math.sqrt(q.shape[-1])
+    scores = _scores(q, k, "b q h d, b k h d -> b q k")
+    return repeat(scores, "b q k -> b h q k", h=q.shape[2])
+
+
+def keys_of_all_heads(q, k):
+    """Each query was compared with the sum of all heads' keys. A query meets its own head's key:
+    the head axis has the same name in q and in k."""
+    return _scores(q, k, "b q h d, b k g d -> b h q k")
 
 
 def heads_mixed_by_reshape(q, k):
@@ -320,18 +448,18 @@ def heads_mixed_by_reshape(q, k):
     einsum instead, or transpose pos and head first."""
     batch, pos, head, d_head = q.shape
     mixed = [x.reshape(batch, head, pos, d_head) for x in (q, k)]
-    return einsum(*mixed, "b h q d, b h k d -> b h q k") / math.sqrt(d_head)
+    return _scores(*mixed, "b h q d, b h k d -> b h q k")
 
 
 def heads_compared(q, k):
     """`@` multiplies the last two axes, here head and d_head, so you compared heads at one
     position. Move head before pos first, or use einsum."""
-    return q @ k.mT / math.sqrt(q.shape[-1])
+    return _scores(q, k, "b p g d, b p h d -> b p g h")
 
 
 def head_axis_last(q, k):
     """The numbers are right, the axes are not: return [batch head q_pos k_pos]."""
-    return _scores(q, k, "b q h d, b k h d -> b q k h")
+    return rearrange(_scores(q, k), "b h q k -> b q k h")
 
 
 ATTENTION_SCORES = Exercise(
@@ -345,12 +473,15 @@ ATTENTION_SCORES = Exercise(
     mistakes=[
         no_scale,
         scaled_by_the_wrong_width,
+        scaled_by_the_length_of_the_text,
         scaled_without_the_root,
+        multiplied_by_the_root,
         queries_and_keys_swapped,
         heads_summed,
+        keys_of_all_heads,
         heads_mixed_by_reshape,
-        head_axis_last,
         heads_compared,
+        head_axis_last,
     ],
     variants=[
         lambda q, k: q.transpose(1, 2) @ k.permute(0, 2, 3, 1) * q.shape[-1] ** -0.5,
@@ -362,7 +493,10 @@ ATTENTION_SCORES = Exercise(
             "In einsum, give the two position axes different names, q_pos and k_pos; batch and "
             "head stay on both sides."
         ),
-        '"batch q_pos head d_head, batch k_pos head d_head -> batch head q_pos k_pos".',
+        (
+            "Left of the arrow stand the axes of q and of k, right of it those of the result, "
+            "batch head q_pos k_pos. And the scale? d_head is q.shape[-1]."
+        ),
     ],
     difficulty=2,
     minutes=10,
@@ -372,34 +506,50 @@ ATTENTION_SCORES = Exercise(
 # 1.5
 
 
-def _hidden(scores, diagonal, value=-torch.inf):
-    later = torch.ones_like(scores, dtype=torch.bool).triu(diagonal=diagonal)
-    return scores.masked_fill(later, value)
+def _hidden(scores, marks=lambda ones: ones.triu(diagonal=1), value=-torch.inf):
+    return scores.masked_fill(marks(torch.ones_like(scores)).bool(), value)
 
 
 def hides_the_present_too(scores):
     """No position can read itself any more, and the first can read nothing. Hide keys strictly
-    later than the query: triu(diagonal=1)."""
-    return _hidden(scores, 0)
+    later than the query: triu(diagonal=1).
+
+    What would the softmax of the first row be?"""
+    return _hidden(scores, marks=lambda ones: ones.triu())
 
 
 def shows_one_position_ahead(scores):
     """Each position still sees the next one, which is the token it has to guess. The diagonal is
     1, not 2."""
-    return _hidden(scores, 2)
+    return _hidden(scores, marks=lambda ones: ones.triu(diagonal=2))
 
 
 def hides_the_past(scores):
     """You hid the earlier positions and left the later ones. Columns are keys: hide the upper
     right triangle."""
-    earlier = torch.ones_like(scores, dtype=torch.bool).tril(diagonal=-1)
-    return scores.masked_fill(earlier, -torch.inf)
+    return _hidden(scores, marks=lambda ones: ones.tril(diagonal=-1))
+
+
+def mask_inverted(scores):
+    """You hid what each position may read, and left what it may not: your mask marks the past and
+    the present. masked_fill fills where the mask is True, torch.where where it is False.
+
+    Print your mask for three positions. In the first row, which columns should be filled?"""
+    return _hidden(scores, marks=lambda ones: ones.tril())
 
 
 def zeros_for_minus_infinity(scores):
     """You set hidden scores to 0. exp(0) is 1, so they would still be read; -inf becomes exactly
-    0."""
-    return _hidden(scores, 1, 0.0)
+    0.
+
+    The softmax comes after the mask: what number x makes exp(x) vanish, however large the others
+    are?"""
+    return _hidden(scores, value=0.0)
+
+
+def plus_infinity(scores):
+    """You set hidden scores to +inf: the softmax would look nowhere else. Hidden is -inf."""
+    return _hidden(scores, value=torch.inf)
 
 
 def infinity_times_zero(scores):
@@ -411,7 +561,7 @@ def infinity_times_zero(scores):
 def minus_one_for_minus_infinity(scores):
     """Your hidden scores are just lower, not hidden: after the softmax some weight is left. Use
     -inf."""
-    return _hidden(scores, 1, -1.0)
+    return _hidden(scores, value=-1.0)
 
 
 def hides_nothing(scores):
@@ -419,7 +569,7 @@ def hides_nothing(scores):
     return scores.clone()
 
 
-def hidden_is_hidden(function: Callable, scores: Tensor) -> Tensor:
+def hidden_is_hidden(function: Callable, scores: Tensor) -> Float[Tensor, "batch head q_pos k_pos"]:
     """Any score below -10,000 counts as -inf: after the softmax nothing of it is left."""
     masked = function(scores)
     if not isinstance(masked, Tensor):
@@ -440,7 +590,9 @@ CAUSAL_MASK = Exercise(
         hides_the_present_too,
         shows_one_position_ahead,
         hides_the_past,
+        mask_inverted,
         zeros_for_minus_infinity,
+        plus_infinity,
         infinity_times_zero,
         minus_one_for_minus_infinity,
         hides_nothing,
@@ -458,8 +610,8 @@ CAUSAL_MASK = Exercise(
         "Row i is the query at position i. Which columns j may it not see: j > i or j ≥ i?",
         "torch.triu with diagonal=1 marks what lies strictly above the diagonal.",
         (
-            "Build a boolean tensor that is True where the key is later, then "
-            "scores.masked_fill(later, -torch.inf)."
+            "masked_fill(mask, value) returns a new tensor that has the value where the mask, a "
+            "boolean tensor, is True."
         ),
     ],
     difficulty=1,
@@ -470,16 +622,25 @@ CAUSAL_MASK = Exercise(
 # 1.6
 
 
+def _softmax(masked_scores, *, dim=-1, less=lambda scores, dim: scores.amax(dim, keepdim=True)):
+    """A softmax with its steps open: `less` is what it subtracts from the scores."""
+    exp = (masked_scores - less(masked_scores, dim)).exp()
+    return exp / exp.sum(dim=dim, keepdim=True)
+
+
 def softmax_over_queries(masked_scores):
     """Your columns sum to 1, your rows do not. Each query shares out its attention: softmax over
-    keys, dim=-1."""
-    return masked_scores.softmax(dim=-2)
+    keys, dim=-1.
+
+    Print `pattern.sum(dim=-1)` and `pattern.sum(dim=-2)`: one of them should be all ones. The
+    axes are batch, head, q_pos, k_pos."""
+    return _softmax(masked_scores, dim=-2)
 
 
 def softmax_over_heads(masked_scores):
     """Your weights sum to 1 over heads. Heads do not share: each has a softmax of its own over
     keys, dim=-1."""
-    return masked_scores.nan_to_num(neginf=-1e9).softmax(dim=1)
+    return _softmax(masked_scores.nan_to_num(neginf=-1e9), dim=1)
 
 
 def not_divided_by_the_sum(masked_scores):
@@ -489,14 +650,35 @@ def not_divided_by_the_sum(masked_scores):
 
 def exp_overflows(masked_scores):
     """Right for small scores; for large ones exp overflows to inf, and inf / inf is NaN.
-    Subtract each row's maximum first, or use torch.softmax, which does."""
+    Subtract each row's maximum first, or use torch.softmax, which does.
+
+    exp(89) is too large for a float32. What does a softmax do when the same number is subtracted
+    from every score of a row?"""
+    return _softmax(masked_scores, less=lambda scores, dim: 0)
+
+
+def one_maximum_for_all_rows(masked_scores):
+    """You subtracted one maximum from all scores: in a row that lies far below it every exp is 0,
+    and 0 / 0 is NaN. Each row has a maximum of its own: dim=-1, keepdim=True."""
+    return _softmax(masked_scores, less=lambda scores, dim: scores.max())
+
+
+def one_softmax_for_everything(masked_scores):
+    """All your weights sum to 1 together, those of all heads and texts: .sum() without `dim` adds
+    up everything there is. Each row has a sum of its own: dim=-1, keepdim=True."""
+    return _softmax(masked_scores, dim=(0, 1, 2, 3))
+
+
+def summed_axis_dropped(masked_scores):
+    """A row and its sum or maximum do not fit together: the reduced axis is gone. With
+    keepdim=True it stays, with size 1."""
     exp = masked_scores.exp()
-    return exp / exp.sum(dim=-1, keepdim=True)
+    return exp / exp.sum(dim=-1)
 
 
 def one_softmax_for_the_whole_head(masked_scores):
     """All weights of a head sum to 1 together. Each row is a distribution of its own: dim=-1."""
-    return masked_scores.flatten(-2).softmax(dim=-1).reshape(masked_scores.shape)
+    return _softmax(masked_scores, dim=(-2, -1))
 
 
 def log_probabilities(masked_scores):
@@ -524,6 +706,9 @@ ATTENTION_PATTERN = Exercise(
         softmax_over_heads,
         not_divided_by_the_sum,
         exp_overflows,
+        one_maximum_for_all_rows,
+        one_softmax_for_everything,
+        summed_axis_dropped,
         one_softmax_for_the_whole_head,
         log_probabilities,
         sigmoid_of_each,
@@ -545,42 +730,75 @@ ATTENTION_PATTERN = Exercise(
 # 1.7
 
 
+def _values(pattern, v, axes="b h q k, b k h d -> b q h d"):
+    return einsum(pattern, v, axes)
+
+
 def pattern_transposed(pattern, v):
     """You used the pattern the wrong way round: row i of it says where position i reads. Sum
-    over its columns, k_pos."""
-    return einsum(pattern, v, "b h k q, b k h d -> b q h d")
+    over its columns, k_pos.
+
+    Which axis of the pattern sums to 1? That one has the weights of what is added up."""
+    return _values(pattern, v, "b h k q, b k h d -> b q h d")
 
 
 def plain_sum_of_values(pattern, v):
     """You summed values without their weights: every position brings the same. Multiply by the
-    pattern."""
-    return repeat(v.sum(dim=1), "b h d -> b q h d", q=v.shape[1])
+    pattern.
+
+    For one query and one head, the weights are one row of the pattern. What does a weight of 0 do
+    to the value of its position?"""
+    return _values(torch.ones_like(pattern), v)
 
 
 def only_the_most_attended(pattern, v):
     """You took the value of the strongest position alone. Attention is a mixture: weigh every
     value."""
-    hard = functional.one_hot(pattern.argmax(dim=-1), v.shape[1]).to(v.dtype)
-    return einsum(hard, v, "b h q k, b k h d -> b q h d")
+    return _values(functional.one_hot(pattern.argmax(dim=-1), v.shape[1]).to(v.dtype), v)
 
 
 def own_value_only(pattern, v):
     """Each position got its own value back. Sum over the positions it reads: k_pos belongs to v,
     q_pos stays."""
-    return einsum(pattern, v, "b h q k, b q h d -> b q h d")
+    return _values(pattern, v, "b h q k, b q h d -> b q h d")
+
+
+def readers_summed(pattern, v):
+    """Each position kept its own value, times the attention that it gets from all. Sum over what
+    is read, k_pos, and keep who reads, q_pos."""
+    return _values(pattern, v, "b h q k, b k h d -> b k h d")
 
 
 def values_of_all_heads(pattern, v):
     """Your heads all carry the sum over heads. Each head reads its own values: keep `head` on
     the right."""
-    mixed = einsum(pattern, v, "b h q k, b k g d -> b q h d")
-    return mixed
+    return _values(pattern, v, "b h q k, b k g d -> b q h d")
+
+
+def values_mixed_by_reshape(pattern, v):
+    """Your heads are mixed with the positions: reshape and view do not move axes. Transpose v's
+    pos and head before the product, or name the axes in einsum."""
+    batch, pos, head, d_head = v.shape
+    mixed = v.reshape(batch, head, pos, d_head)
+    return _values(pattern, rearrange(mixed, "b h p d -> b p h d"))
+
+
+def result_mixed_by_reshape(pattern, v):
+    """The shape is right, but your heads are mixed with the positions at the end: reshape and view
+    do not move axes. Transpose head and pos back."""
+    return rearrange(_values(pattern, v), "b p h d -> b h p d").reshape(v.shape)
+
+
+def heads_not_moved_first(pattern, v):
+    """`@` multiplies the last two axes: the pattern's q_pos and k_pos with v's head and d_head.
+    Move v's head before its pos first, or use einsum."""
+    return pattern @ v
 
 
 def positions_not_moved_back(pattern, v):
     """The numbers are right, the axes are not: return [batch q_pos head d_head], as q, k and v
     have them."""
-    return einsum(pattern, v, "b h q k, b k h d -> b h q d")
+    return rearrange(_values(pattern, v), "b p h d -> b h p d")
 
 
 WEIGHTED_VALUES = Exercise(
@@ -602,7 +820,11 @@ WEIGHTED_VALUES = Exercise(
         plain_sum_of_values,
         only_the_most_attended,
         own_value_only,
+        readers_summed,
         values_of_all_heads,
+        values_mixed_by_reshape,
+        result_mixed_by_reshape,
+        heads_not_moved_first,
         positions_not_moved_back,
     ],
     variants=[
@@ -612,7 +834,10 @@ WEIGHTED_VALUES = Exercise(
     hints=[
         "For one query: multiply each value by its weight, and add. Which axis disappears?",
         "v's positions are the ones that are read, so its pos axis is the pattern's last: k_pos.",
-        '"batch head q_pos k_pos, batch k_pos head d_head -> batch q_pos head d_head"',
+        (
+            "In einsum: the pattern is [batch head q_pos k_pos], the result "
+            "[batch q_pos head d_head]. Name v's axes so that k_pos is summed."
+        ),
     ],
     difficulty=2,
     minutes=5,
@@ -621,29 +846,46 @@ WEIGHTED_VALUES = Exercise(
 
 # 1.8
 
-_WRITE = "b p h d, h d m -> b p m"
-
 
 def bias_once_per_head(z, W_O, b_O):
-    """b_O came in once per head. It belongs to the layer: add it once, after the sum over heads."""
-    return einsum(z, W_O, _WRITE) + len(W_O) * b_O
+    """b_O came in once per head. It belongs to the layer: add it once, after the sum over heads.
+
+    How many b_O are in your sum? Where would you add it so that there is one?"""
+    return model.attention_out(z, W_O, len(W_O) * b_O)
 
 
 def output_bias_forgotten(z, W_O, b_O):
     """You are off by the same vector at every position: b_O is missing."""
-    return einsum(z, W_O, _WRITE)
+    return model.attention_out(z, W_O, torch.zeros_like(b_O))
 
 
 def heads_in_the_wrong_order(z, W_O, b_O):
-    """You flattened head and d_head in another order for z than for W_O, so heads meet the wrong
-    rows. Let einsum sum over both axes, or flatten both as (head d_head)."""
+    """You flattened z as (d_head head), W_O as (head d_head), so heads meet the wrong rows. Let
+    einsum sum over both axes, or flatten both in the same order."""
     flat = rearrange(z, "b p h d -> b p (d h)")
-    return flat @ rearrange(W_O, "h d m -> (h d) m") + b_O
+    return model.attention_out(rearrange(flat, "b p (h d) -> b p h d", h=len(W_O)), W_O, b_O)
+
+
+def matrices_in_the_wrong_order(z, W_O, b_O):
+    """You moved W_O's head axis before flattening, so z's heads meet the wrong rows. W_O is
+    [head d_head d_model]: its first two axes flatten as z's last two do."""
+    flat = rearrange(W_O, "h d m -> (d h) m")
+    return model.attention_out(z, rearrange(flat, "(h d) m -> h d m", h=len(W_O)), b_O)
+
+
+def heads_moved_needlessly(z, W_O, b_O):
+    """You transposed head and pos before flattening, so positions are mixed. z comes as
+    [batch pos head d_head]: head and d_head stand side by side already.
+
+    Code that keeps heads before positions has to transpose here. Which shape has z, axis by
+    axis?"""
+    moved = rearrange(z, "b p h d -> b h p d").reshape(z.shape)
+    return model.attention_out(moved, W_O, b_O)
 
 
 def mean_over_heads(z, W_O, b_O):
     """Your result is n_heads times too small: heads add up, they are not averaged."""
-    return einsum(z, W_O, _WRITE) / len(W_O) + b_O
+    return model.attention_out(z / len(W_O), W_O, b_O)
 
 
 def heads_kept_apart(z, W_O, b_O):
@@ -655,7 +897,29 @@ def heads_kept_apart(z, W_O, b_O):
 def first_heads_matrix_for_all(z, W_O, b_O):
     """Every head wrote through the first head's W_O. Each has a matrix of its own: head is an
     axis of W_O too."""
-    return einsum(z, W_O[0], "b p h d, d m -> b p m") + b_O
+    return model.attention_out(z, W_O[:1].expand_as(W_O), b_O)
+
+
+def every_z_through_every_matrix(z, W_O, b_O):
+    """Each head wrote through the matrices of all heads: you summed z or W_O over heads before the
+    product, or gave their head axes two names. Head 0's z meets head 0's W_O only."""
+    return model.attention_out(z, W_O.sum(dim=0, keepdim=True).expand_as(W_O), b_O)
+
+
+def only_the_last_head(z, W_O, b_O):
+    """Only the last head wrote: does each turn of your loop overwrite the one before? Add up."""
+    return model.attention_out(z[:, :, -1:], W_O[-1:], b_O)
+
+
+def only_the_first_head(z, W_O, b_O):
+    """Only the first head wrote: is `return` inside the loop?"""
+    return model.attention_out(z[:, :, :1], W_O[:1], b_O)
+
+
+def axes_multiplied_blindly(z, W_O, b_O):
+    """`@` multiplies the last two axes, here z's head and d_head, and takes pos for W_O's head.
+    Name the axes in einsum, or loop over heads."""
+    return z @ W_O + b_O
 
 
 ATTENTION_OUT = Exercise(
@@ -670,9 +934,15 @@ ATTENTION_OUT = Exercise(
         bias_once_per_head,
         output_bias_forgotten,
         heads_in_the_wrong_order,
+        matrices_in_the_wrong_order,
+        heads_moved_needlessly,
         mean_over_heads,
         heads_kept_apart,
         first_heads_matrix_for_all,
+        every_z_through_every_matrix,
+        only_the_last_head,
+        only_the_first_head,
+        axes_multiplied_blindly,
     ],
     variants=[
         lambda z, W_O, b_O: z.flatten(2) @ W_O.flatten(0, 1) + b_O,
@@ -681,7 +951,10 @@ ATTENTION_OUT = Exercise(
     hints=[
         "Each head turns its d_head numbers into d_model numbers, by its own W_O. And then?",
         "What the heads write is added: sum over head and over d_head in one einsum.",
-        '"batch pos head d_head, head d_head d_model -> batch pos d_model", then + b_O, once.',
+        (
+            "In einsum, an axis that is on the left in both and missing on the right is summed. "
+            "b_O comes after it, once."
+        ),
     ],
     difficulty=2,
     minutes=10,
@@ -691,32 +964,41 @@ ATTENTION_OUT = Exercise(
 # 1.9
 
 
-def _attention(x, weights, *, q=None, k=None, v=None, scores=None, pattern=None):
+def _attention(x, weights, *, q=None, k=None, v=None, scale=1, scores=None, pattern=None, b_O=None):
     q = model.project(x, weights.W_Q, weights.b_Q) if q is None else q
     k = model.project(x, weights.W_K, weights.b_K) if k is None else k
     v = model.project(x, weights.W_V, weights.b_V) if v is None else v
-    raw = model.attention_scores(q, k)
+    raw = scale * model.attention_scores(q, k)
     masked = model.causal_mask(raw) if scores is None else scores(raw)
     weighted = model.attention_pattern(masked) if pattern is None else pattern(masked)
     z = model.weighted_values(weighted, v)
-    return model.attention_out(z, weights.W_O, weights.b_O)
+    return model.attention_out(z, weights.W_O, weights.b_O if b_O is None else b_O)
 
 
 def mask_forgotten(x, weights):
     """The first position changes with the later ones: without the mask every position reads the
-    future."""
+    future.
+
+    You wrote the missing step in 1.5. Between which two others does it belong?"""
     return _attention(x, weights, scores=lambda raw: raw)
 
 
 def mask_after_softmax(x, weights):
-    """Your rows sum to less than 1: hide the later positions before the softmax, not after it."""
+    """Your rows sum to less than 1: hide the later positions before the softmax, not after it.
+
+    What is hidden before the softmax gets no share, and the rest share out everything. What
+    happens to the share of what is hidden after it?"""
     return _attention(x, weights, scores=lambda raw: raw, pattern=lambda s: s.softmax(-1).tril())
 
 
 def scale_forgotten(x, weights):
     """Your patterns are too peaked: the scores were never divided by √d_head."""
-    root = math.sqrt(weights.W_Q.shape[-1])
-    return _attention(x, weights, scores=lambda raw: model.causal_mask(raw * root))
+    return _attention(x, weights, scale=math.sqrt(weights.W_Q.shape[-1]))
+
+
+def scaled_twice(x, weights):
+    """Your patterns are too flat: `attention_scores` divides by √d_head already."""
+    return _attention(x, weights, scale=1 / math.sqrt(weights.W_Q.shape[-1]))
 
 
 def keys_from_the_query_matrix(x, weights):
@@ -763,6 +1045,11 @@ def value_bias_forgotten(x, weights):
     return _attention(x, weights, v=_without_bias(x, weights, "V"))
 
 
+def layer_bias_forgotten(x, weights):
+    """You are off by one vector at every position: b_O is missing at the end."""
+    return _attention(x, weights, b_O=torch.zeros_like(weights.b_O))
+
+
 def mask_on_the_pattern(x, weights):
     """Your result is full of NaN or infinity: -inf times a value is one of them. causal_mask
     goes on the scores, before the softmax."""
@@ -772,10 +1059,9 @@ def mask_on_the_pattern(x, weights):
 
 
 def softmax_forgotten(x, weights):
-    """You weighed the values with raw scores. Between the mask and the values comes the softmax."""
-    return _attention(
-        x, weights, pattern=lambda masked: masked.masked_fill(masked == -torch.inf, 0)
-    )
+    """Your result is full of NaN or infinity: you weighed the values with masked scores, -inf among
+    them. Between the mask and the values comes the softmax."""
+    return _attention(x, weights, pattern=lambda masked: masked)
 
 
 def stream_added_already(x, weights):
@@ -804,12 +1090,14 @@ ATTENTION = Exercise(
         mask_forgotten,
         mask_after_softmax,
         scale_forgotten,
+        scaled_twice,
         keys_from_the_query_matrix,
         values_from_the_key_matrix,
         queries_keys_swapped,
         projection_biases_forgotten,
-        value_bias_forgotten,
         normalised_again,
+        value_bias_forgotten,
+        layer_bias_forgotten,
         mask_on_the_pattern,
         softmax_forgotten,
         stream_added_already,
@@ -834,8 +1122,8 @@ ATTENTION = Exercise(
         ),
         "`project(x, W, b)` is given above. weights has W_Q, b_Q, W_K, b_K, W_V, b_V, W_O and b_O.",
         (
-            "q, k, v = ...; pattern = attention_pattern(causal_mask(attention_scores(q, k))); "
-            "then 1.7, then 1.8."
+            "The pattern is 1.6 of 1.5 of 1.4, of q and k. It goes with v into 1.7, and what comes "
+            "out, z, with W_O and b_O into 1.8."
         ),
     ],
     difficulty=2,
@@ -844,6 +1132,10 @@ ATTENTION = Exercise(
 
 
 # 1.10
+
+
+def _gelu(x, *, half=0.5, one=1, factor=(2 / math.pi) ** 0.5, cubic=0.044715, power=3):
+    return half * x * (one + torch.tanh(factor * (x + cubic * x**power)))
 
 
 def exact_form(x):
@@ -869,28 +1161,71 @@ def swish(x):
 
 def half_forgotten(x):
     """Your result is twice too large: 1 + tanh goes from 0 to 2, so a factor ½ belongs in front."""
-    return 2 * model.gelu(x)
+    return _gelu(x, half=1)
+
+
+def x_in_front_forgotten(x):
+    """Your curve goes from 0 to 1: that is the share of x which passes. Multiply x by it.
+
+    What should come out for x = 100, and what does your formula give?"""
+    return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def square_for_cube(x):
     """Right for small x, wrong further out and not alike on both sides: the inner term has x³,
     not x²."""
-    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**2)))
+    return _gelu(x, power=2)
 
 
 def root_forgotten(x):
-    """The curve bends too late: the factor in front of the bracket is √(2/π), not 2/π."""
-    return 0.5 * x * (1 + torch.tanh(2 / math.pi * (x + 0.044715 * x**3)))
+    """The curve bends too gently: the factor in front of the bracket is √(2/π), not 2/π."""
+    return _gelu(x, factor=2 / math.pi)
+
+
+def root_of_the_two_only(x):
+    """The curve bends too gently: the factor in front of the bracket is √(2/π), not √2 / π. The
+    root goes over the whole fraction."""
+    return _gelu(x, factor=math.sqrt(2) / math.pi)
+
+
+def fraction_upside_down(x):
+    """The curve bends too sharply: the factor in front of the bracket is √(2/π), not √(π/2)."""
+    return _gelu(x, factor=math.sqrt(math.pi / 2))
+
+
+def factor_forgotten(x):
+    """The curve bends too sharply: √(2/π) in front of the bracket is missing."""
+    return _gelu(x, factor=1)
+
+
+def coefficient_ten_times_too_large(x):
+    """The curve bends too sharply: the cube's coefficient is 0.044715, with a zero after the
+    point."""
+    return _gelu(x, cubic=0.44715)
 
 
 def bracket_forgotten(x):
     """Right for small x only: √(2/π) multiplies the whole bracket, the cube too."""
-    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x + 0.044715 * x**3))
+    return _gelu(x, cubic=0.044715 / math.sqrt(2 / math.pi))
 
 
 def one_forgotten(x):
-    """Your curve is even, f(-x) = f(x): the 1 in (1 + tanh(...)) is missing."""
-    return 0.5 * x * torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    """Your curve is even, f(-x) = f(x): the 1 in (1 + tanh(...)) is missing.
+
+    Far to the left, tanh is -1. What has to be added so that nothing of x comes through there?"""
+    return _gelu(x, one=0)
+
+
+def outer_bracket_forgotten(x):
+    """Only the 1 was multiplied by x / 2, and tanh was added to it: put brackets around
+    1 + tanh(...)."""
+    return 0.5 * x * 1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+
+
+def math_on_a_tensor(x):
+    """`math.tanh` and `math.sqrt` take one number at a time. torch.tanh and torch.sqrt take a whole
+    tensor; only the constant √(2/π) is a plain number."""
+    return math.tanh(x)
 
 
 GELU = Exercise(
@@ -898,7 +1233,7 @@ GELU = Exercise(
     title="GELU",
     answer=model.gelu,
     cases={
-        "from -3 to 3": (torch.linspace(-3, 3, 31),),
+        "from -3 to 3": (torch.linspace(-3, 3, 30),),
         "a batch": normal((2, 3, 4)),
     },
     mistakes=[
@@ -907,10 +1242,17 @@ GELU = Exercise(
         sigmoid_form,
         swish,
         half_forgotten,
+        x_in_front_forgotten,
         square_for_cube,
         root_forgotten,
-        one_forgotten,
+        root_of_the_two_only,
+        fraction_upside_down,
+        factor_forgotten,
+        coefficient_ten_times_too_large,
         bracket_forgotten,
+        one_forgotten,
+        outer_bracket_forgotten,
+        math_on_a_tensor,
     ],
     variants=[
         lambda x: functional.gelu(x, approximate="tanh"),
@@ -922,7 +1264,10 @@ GELU = Exercise(
             "bracket, the tanh."
         ),
         "math.sqrt(2 / math.pi) is a plain number; torch.tanh works on the whole tensor.",
-        "0.5 * x * (1 + torch.tanh(... * (x + 0.044715 * x**3)))",
+        (
+            "Give the bracket a name: inner = x + 0.044715 * x**3. What multiplies it inside the "
+            "tanh, and what multiplies 1 + tanh(...)?"
+        ),
     ],
     tolerance=3e-6,
     difficulty=1,
@@ -933,7 +1278,7 @@ GELU = Exercise(
 # 1.11
 
 
-def _mlp(x, weights, activation=model.gelu, b_in=1, b_out=1):
+def _mlp(x, weights, *, activation=model.gelu, b_in=1, b_out=1):
     post = activation(x @ weights.W_in + b_in * weights.b_in)
     return post @ weights.W_out + b_out * weights.b_out
 
@@ -948,6 +1293,11 @@ def relu_for_gelu(x, weights):
     return _mlp(x, weights, activation=torch.relu)
 
 
+def swish_for_gelu(x, weights):
+    """You used SiLU (swish) between the matrices. GPT-2 uses GELU, your 1.10."""
+    return _mlp(x, weights, activation=functional.silu)
+
+
 def exact_gelu(x, weights):
     """You are off by a little everywhere: functional.gelu is the exact form by default. Use your
     1.10."""
@@ -955,8 +1305,16 @@ def exact_gelu(x, weights):
 
 
 def first_bias_forgotten(x, weights):
-    """b_in is missing: a neuron's bias says how much it needs before it fires."""
+    """b_in is missing: a neuron's bias says how much it needs before it fires.
+
+    Which numbers has `weights` that you have not used?"""
     return _mlp(x, weights, b_in=0)
+
+
+def first_bias_too_late(x, weights):
+    """b_in came after GELU. A neuron's bias says how much it needs before it fires, so it belongs
+    inside: gelu(... + b_in)."""
+    return _mlp(x, weights, b_in=0, activation=lambda pre: model.gelu(pre) + weights.b_in)
 
 
 def second_bias_forgotten(x, weights):
@@ -965,8 +1323,21 @@ def second_bias_forgotten(x, weights):
 
 
 def nonlinearity_at_the_end(x, weights):
-    """GELU comes between the matrices, on the d_mlp neurons, not after the second."""
+    """GELU comes between the matrices, on the d_mlp neurons, not after the second.
+
+    What can two matrices in a row do that one cannot?"""
     return model.gelu(_mlp(x, weights, activation=lambda pre: pre))
+
+
+def nonlinearity_twice(x, weights):
+    """GELU came twice, so hardly anything you write is negative. What the second matrix writes goes
+    into the stream as it is."""
+    return model.gelu(_mlp(x, weights))
+
+
+def x_normalised_again(x, weights):
+    """You normalised x. The block does that before it calls the MLP: use x as it comes."""
+    return _mlp(functional.layer_norm(x, x.shape[-1:]), weights)
 
 
 def added_to_the_stream_already(x, weights):
@@ -993,10 +1364,14 @@ MLP = Exercise(
     mistakes=[
         no_nonlinearity,
         relu_for_gelu,
+        swish_for_gelu,
         exact_gelu,
         first_bias_forgotten,
+        first_bias_too_late,
         second_bias_forgotten,
         nonlinearity_at_the_end,
+        nonlinearity_twice,
+        x_normalised_again,
         added_to_the_stream_already,
     ],
     variants=[
@@ -1017,7 +1392,10 @@ MLP = Exercise(
     hints=[
         "Three steps: into the neurons, the nonlinearity, out again.",
         "Our matrices multiply on the right: x @ weights.W_in is [batch pos d_mlp].",
-        "gelu(x @ W_in + b_in) @ W_out + b_out",
+        (
+            "Each matrix has its bias: one is added before gelu, [d_mlp], one at the very end, "
+            "[d_model]."
+        ),
     ],
     tolerance=1e-5,
     difficulty=1,
@@ -1036,10 +1414,24 @@ def _norm_with_default_eps(x, weights):
     return model.layer_norm(x, weights.w, weights.b)
 
 
-def _block(resid, weights, *, ln1=_norm, ln2=_norm, add=(1, 1), mlp_reads=None, second=None):
-    mid = add[0] * resid + model.attention(ln1(resid, weights.ln1), weights.attn)
-    read = mid if mlp_reads is None else mlp_reads(resid)
-    return add[1] * mid + model.mlp(ln2(read, second or weights.ln2), weights.mlp)
+def _block(
+    resid_pre,
+    weights,
+    *,
+    ln1="ln1",
+    ln2="ln2",
+    norm=_norm,
+    attention_joins=lambda pre, read: pre,
+    mlp_reads=lambda pre, written, mid: mid,
+    mlp_joins=lambda pre, read, mid: mid,
+):
+    """The block with its steps open: what each layer reads, and to what it is added."""
+    read = norm(resid_pre, getattr(weights, ln1)) if ln1 else resid_pre
+    written = model.attention(read, weights.attn)
+    mid = attention_joins(resid_pre, read) + written
+    read = mlp_reads(resid_pre, written, mid)
+    read = norm(read, getattr(weights, ln2)) if ln2 else read
+    return mlp_joins(resid_pre, read, mid) + model.mlp(read, weights.mlp)
 
 
 def post_norm(resid_pre, weights):
@@ -1049,63 +1441,102 @@ def post_norm(resid_pre, weights):
     return _norm(mid + model.mlp(mid, weights.mlp), weights.ln2)
 
 
+def writings_normalised(resid_pre, weights):
+    """You normalised what attention and the MLP wrote. Normalise what they read: ln1 and ln2 come
+    before them."""
+    mid = resid_pre + _norm(model.attention(resid_pre, weights.attn), weights.ln1)
+    return mid + _norm(model.mlp(mid, weights.mlp), weights.ln2)
+
+
 def MLP_reads_too_early(resid_pre, weights):
     """Your MLP read the stream as it was before attention. It reads resid_mid, attention's
-    writing included."""
-    return _block(resid_pre, weights, mlp_reads=lambda resid: resid)
+    writing included.
+
+    In the drawing, follow the line into ln2 backwards. Where does it leave the stream?"""
+    return _block(resid_pre, weights, mlp_reads=lambda pre, written, mid: pre)
 
 
 def attention_not_added(resid_pre, weights):
     """Attention replaced the stream instead of adding to it: resid_mid = resid_pre + attn_out."""
-    return _block(resid_pre, weights, add=(0, 1))
+    return _block(resid_pre, weights, attention_joins=lambda pre, read: 0)
 
 
 def MLP_not_added(resid_pre, weights):
     """The MLP replaced the stream instead of adding to it: resid_post = resid_mid + mlp_out."""
-    return _block(resid_pre, weights, add=(1, 0))
+    return _block(resid_pre, weights, mlp_joins=lambda pre, read, mid: 0)
+
+
+def MLP_reads_attention_only(resid_pre, weights):
+    """Your MLP read what attention wrote, and nothing else. It reads the whole stream, resid_mid:
+    what came in plus what attention wrote."""
+    return _block(resid_pre, weights, mlp_reads=lambda pre, written, mid: written)
 
 
 def ln1_used_twice(resid_pre, weights):
     """Your MLP reads through ln1. It has a LayerNorm of its own: ln2."""
-    return _block(resid_pre, weights, second=weights.ln1)
+    return _block(resid_pre, weights, ln2="ln1")
 
 
-def no_layer_norm(resid_pre, weights):
-    """Attention and MLP read the raw stream. Each reads through its LayerNorm, ln1 and ln2."""
-    return _block(resid_pre, weights, ln1=lambda x, _: x, ln2=lambda x, _: x)
+def norms_swapped(resid_pre, weights):
+    """The two LayerNorms are swapped: attention reads through ln1, the MLP through ln2."""
+    return _block(resid_pre, weights, ln1="ln2", ln2="ln1")
 
 
-def normalised_stream_kept(resid_pre, weights):
-    """You added to the normalised copy, so the stream was overwritten. Normalise only what is
-    read."""
-    x = _norm(resid_pre, weights.ln1)
-    mid = x + model.attention(x, weights.attn)
-    x = _norm(mid, weights.ln2)
-    return x + model.mlp(x, weights.mlp)
+def first_norm_forgotten(resid_pre, weights):
+    """Attention read the raw stream. It reads through ln1."""
+    return _block(resid_pre, weights, ln1=None)
+
+
+def second_norm_forgotten(resid_pre, weights):
+    """The MLP read the raw stream. It reads through ln2."""
+    return _block(resid_pre, weights, ln2=None)
+
+
+def normalised_by_attention(resid_pre, weights):
+    """Attention's writing was added to the normalised copy, so the stream was overwritten.
+    Normalise only what is read: give the copy a name of its own.
+
+    `x = layer_norm(x, ...)` throws the stream away. What can you call the copy instead?"""
+    return _block(resid_pre, weights, attention_joins=lambda pre, read: read)
+
+
+def normalised_by_the_MLP(resid_pre, weights):
+    """The MLP's writing was added to the normalised copy, so resid_mid was overwritten. Normalise
+    only what is read: give the copy a name of its own.
+
+    `x = layer_norm(x, ...)` throws the stream away. What can you call the copy instead?"""
+    return _block(resid_pre, weights, mlp_joins=lambda pre, read, mid: read)
 
 
 def eps_left_at_its_default(resid_pre, weights):
     """You are nearly right: eps is missing, so LayerNorm took its default. Pass weights.ln1.eps and
     weights.ln2.eps as well."""
-    return _block(resid_pre, weights, ln1=_norm_with_default_eps, ln2=_norm_with_default_eps)
+    return _block(resid_pre, weights, norm=_norm_with_default_eps)
 
 
 def attention_lost(resid_pre, weights):
     """What attention wrote is lost at the end: add the MLP's writing to resid_mid, not to
-    resid_pre."""
-    mid = resid_pre + model.attention(_norm(resid_pre, weights.ln1), weights.attn)
-    return resid_pre + model.mlp(_norm(mid, weights.ln2), weights.mlp)
+    resid_pre.
+
+    How many vectors does the block's result sum up? Count the (+) in the drawing."""
+    return _block(resid_pre, weights, mlp_joins=lambda pre, read, mid: pre)
+
+
+def resid_pre_added_twice(resid_pre, weights):
+    """resid_pre came in twice: resid_mid contains it already. Add the MLP's writing to resid_mid
+    alone."""
+    return _block(resid_pre, weights, mlp_joins=lambda pre, read, mid: pre + mid)
+
+
+def MLP_forgotten(resid_pre, weights):
+    """You stopped at resid_mid: the MLP's part is missing."""
+    return resid_pre + model.attention(_norm(resid_pre, weights.ln1), weights.attn)
 
 
 def MLP_first(resid_pre, weights):
     """The MLP ran before attention. Attention comes first, and the MLP works on what it moved."""
     mid = resid_pre + model.mlp(_norm(resid_pre, weights.ln2), weights.mlp)
     return mid + model.attention(_norm(mid, weights.ln1), weights.attn)
-
-
-def second_norm_forgotten(resid_pre, weights):
-    """The MLP read the raw stream. It reads through ln2."""
-    return _block(resid_pre, weights, ln2=lambda x, _: x)
 
 
 def returns_the_update_only(resid_pre, weights):
@@ -1129,17 +1560,23 @@ BLOCK = Exercise(
     cases={"five positions": block_case(5), "another model": block_case(3, seed=1, n_heads=1)},
     mistakes=[
         post_norm,
+        writings_normalised,
         MLP_reads_too_early,
         attention_not_added,
         MLP_not_added,
+        MLP_reads_attention_only,
         ln1_used_twice,
-        no_layer_norm,
-        normalised_stream_kept,
-        returns_the_update_only,
+        norms_swapped,
+        first_norm_forgotten,
+        second_norm_forgotten,
+        normalised_by_attention,
+        normalised_by_the_MLP,
         eps_left_at_its_default,
         attention_lost,
+        resid_pre_added_twice,
+        MLP_forgotten,
         MLP_first,
-        second_norm_forgotten,
+        returns_the_update_only,
     ],
     variants=[
         lambda resid, w: (
@@ -1154,8 +1591,8 @@ BLOCK = Exercise(
         ),
         "layer_norm(resid, weights.ln1.w, weights.ln1.b, weights.ln1.eps) is what attention reads.",
         (
-            "resid_mid = resid_pre + attention(...); then resid_mid + mlp(...), which reads "
-            "resid_mid through ln2."
+            "resid_mid is resid_pre plus what attention writes. What does the MLP read, and to "
+            "what is its writing added?"
         ),
     ],
     difficulty=2,
@@ -1166,47 +1603,63 @@ BLOCK = Exercise(
 # 1.13
 
 
+def _logits(resid, weights, *, norm=_norm, ln=None, W_U=None, b_U=None):
+    read = norm(resid, weights.ln_final if ln is None else ln)
+    W_U = weights.W_U if W_U is None else W_U
+    return read @ W_U + (weights.b_U if b_U is None else b_U)
+
+
 def final_layer_norm_forgotten(resid, weights):
-    """You unembedded the raw stream. It goes through ln_final first."""
-    return resid @ weights.W_U + weights.b_U
+    """You unembedded the raw stream. It goes through ln_final first.
+
+    Attention and the MLP never read the raw stream either. What did they do with it first?"""
+    return _logits(resid, weights, norm=lambda x, _: x)
 
 
 def embedding_not_transposed(resid, weights):
     """You multiplied by W_E as it is. Its rows are tokens: the unembedding needs them as columns
     (W_U does that)."""
-    return _norm(resid, weights.ln_final) @ weights.W_E + weights.b_U
+    return _logits(resid, weights, W_U=weights.W_E)
+
+
+def embedding_for_unembedding(resid, weights):
+    """Right where the two are tied, wrong elsewhere: you used W_E transposed. A model may have an
+    unembedding of its own; weights.W_U is the right one in both."""
+    return _logits(resid, weights, W_U=weights.W_E.mT)
 
 
 def last_blocks_layer_norm(resid, weights):
     """You used the last block's ln2. The model has one more LayerNorm, of its own: ln_final."""
-    return _norm(resid, weights.blocks[-1].ln2) @ weights.W_U + weights.b_U
+    return _logits(resid, weights, ln=weights.blocks[-1].ln2)
 
 
 def default_eps(resid, weights):
     """You are nearly right: eps is missing, so LayerNorm took its default. Pass ln_final.eps
     too."""
-    return _norm_with_default_eps(resid, weights.ln_final) @ weights.W_U + weights.b_U
+    return _logits(resid, weights, norm=_norm_with_default_eps)
 
 
 def unembedding_bias_forgotten(resid, weights):
     """b_U is missing. GPT-2's is zero, but a model whose LayerNorm was folded has one."""
-    return _norm(resid, weights.ln_final) @ weights.W_U
+    return _logits(resid, weights, b_U=0)
 
 
 def probabilities_for_logits(resid, weights):
     """These are probabilities. Return the logits: the softmax comes later, in the loss or in
     sampling."""
-    return model.unembed(resid, weights).softmax(dim=-1)
+    return _logits(resid, weights).softmax(dim=-1)
 
 
 def log_probabilities_for_logits(resid, weights):
     """These are log-probabilities, whose exponentials sum to 1. Return the logits as they are."""
-    return model.unembed(resid, weights).log_softmax(dim=-1)
+    return _logits(resid, weights).log_softmax(dim=-1)
 
 
 def last_position_only(resid, weights):
-    """You kept the last position only. The model guesses the next token at every position."""
-    return model.unembed(resid, weights)[:, -1]
+    """You kept the last position only. The model guesses the next token at every position.
+
+    To continue a text the last position is enough. Why would training want all of them?"""
+    return _logits(resid, weights)[:, -1]
 
 
 def unembed_case(seed: int = 0, **sizes) -> Callable[[], tuple]:
@@ -1228,6 +1681,7 @@ UNEMBED = Exercise(
     mistakes=[
         final_layer_norm_forgotten,
         embedding_not_transposed,
+        embedding_for_unembedding,
         last_blocks_layer_norm,
         default_eps,
         unembedding_bias_forgotten,
@@ -1244,7 +1698,7 @@ UNEMBED = Exercise(
     hints=[
         "Everything that reads the stream reads it through a LayerNorm. Which one is left?",
         "weights.W_U is [d_model d_vocab]; in GPT-2 it is W_E transposed.",
-        "layer_norm(resid, ln_final.w, ln_final.b, ln_final.eps) @ W_U + b_U",
+        "ln_final has w, b and eps, as ln1 has. A matrix product and a bias come after it.",
     ],
     difficulty=1,
     minutes=5,
@@ -1254,12 +1708,14 @@ UNEMBED = Exercise(
 # 1.14
 
 
-def _transformer(tokens, weights, *, positions=1, blocks=None, block=model.block, last=None):
+def _transformer(
+    tokens, weights, *, positions=1, blocks=None, block=model.block, unembed=model.unembed
+):
     added = model.positional_embedding(tokens, weights.W_pos)
     resid = model.embed(tokens, weights.W_E) + positions * added
     for each in weights.blocks if blocks is None else blocks:
         resid = block(resid, each)
-    return model.unembed(resid if last is None else last(resid), weights)
+    return unembed(resid, weights)
 
 
 def positions_forgotten(tokens, weights):
@@ -1283,30 +1739,59 @@ def last_block_missing(tokens, weights):
     return _transformer(tokens, weights, blocks=list(weights.blocks)[:-1])
 
 
+def first_block_missing(tokens, weights):
+    """The first block never ran: does the loop start at 1? Layers count from 0."""
+    return _transformer(tokens, weights, blocks=list(weights.blocks)[1:])
+
+
 def only_the_first_block(tokens, weights):
     """Only the first block ran: is `return` inside the loop?"""
     return _transformer(tokens, weights, blocks=[weights.blocks[0]])
 
 
 def no_block(tokens, weights):
-    """No block had any effect: keep what it returns, resid = block(resid, ...)."""
+    """No block had any effect: keep what it returns, resid = block(resid, ...).
+
+    `block` leaves its input alone and returns a new tensor. What happens to that in your loop?"""
     return _transformer(tokens, weights, blocks=[])
 
 
 def stream_added_twice(tokens, weights):
-    """You added the stream twice: a block already returns the stream plus what it wrote."""
+    """You added the stream twice: a block already returns the stream plus what it wrote.
+
+    Look at the last line of your 1.12: is what came in still in its result?"""
     return _transformer(tokens, weights, block=lambda resid, each: resid + model.block(resid, each))
 
 
 def final_norm_twice(tokens, weights):
     """ln_final was applied twice: `unembed` does it already."""
-    return _transformer(tokens, weights, last=lambda resid: _norm(resid, weights.ln_final))
+    return _transformer(
+        tokens,
+        weights,
+        unembed=lambda resid, weights: model.unembed(_norm(resid, weights.ln_final), weights),
+    )
+
+
+def final_norm_forgotten(tokens, weights):
+    """ln_final is missing: W_U multiplied the raw stream. `unembed`, your 1.13, does both."""
+    return _transformer(
+        tokens, weights, unembed=lambda resid, weights: resid @ weights.W_U + weights.b_U
+    )
 
 
 def every_block_reads_the_embedding(tokens, weights):
     """Each block started from the embeddings again, so only the last one counts. Hand the stream
     on."""
     return _transformer(tokens, weights, blocks=[weights.blocks[-1]])
+
+
+def blocks_side_by_side(tokens, weights):
+    """All blocks read the embeddings, and what they wrote was added up. A block reads what the one
+    before it returned: blocks come one after the other."""
+    added = model.positional_embedding(tokens, weights.W_pos)
+    start = model.embed(tokens, weights.W_E) + added
+    written = sum(model.block(start, each) - start for each in weights.blocks)
+    return model.unembed(start + written, weights)
 
 
 def positions_added_in_every_block(tokens, weights):
@@ -1337,11 +1822,14 @@ TRANSFORMER = Exercise(
         first_block_every_time,
         blocks_backwards,
         last_block_missing,
+        first_block_missing,
         only_the_first_block,
         no_block,
         stream_added_twice,
         final_norm_twice,
+        final_norm_forgotten,
         every_block_reads_the_embedding,
+        blocks_side_by_side,
         positions_added_in_every_block,
     ],
     variants=[lambda tokens, weights: weights(tokens)],
@@ -1351,7 +1839,7 @@ TRANSFORMER = Exercise(
             "for block_weights in weights.blocks: the stream that one block returns is what the "
             "next one gets."
         ),
-        "embed + positional_embedding, then each block, then unembed: five lines.",
+        "`unembed` does the last LayerNorm itself: what does it want, besides the stream?",
     ],
     difficulty=2,
     minutes=10,
@@ -1360,10 +1848,11 @@ TRANSFORMER = Exercise(
 
 # 1.15
 
+
 _W, _B = "m (qkv h d) -> qkv h m d", "(qkv h d) -> qkv h d"
 
 
-def _split(weight, bias, n_heads, W=_W, b=_B, order=(0, 1, 2)):
+def _split(weight, bias, n_heads, *, W=_W, b=_B, order=(0, 1, 2)):
     W = rearrange(weight, W, qkv=3, h=n_heads)
     b = rearrange(bias, b, qkv=3, h=n_heads)
     return dict(
@@ -1377,20 +1866,43 @@ def _split(weight, bias, n_heads, W=_W, b=_B, order=(0, 1, 2)):
 
 def conv1d_taken_for_linear(weight, bias, n_heads):
     """You read the rows as outputs, as in nn.Linear. GPT-2's Conv1D is [in, out]: its columns
-    are the outputs."""
+    are the outputs.
+
+    Which axis of `weight` is three times as long as the other?"""
     return _split(weight.reshape(weight.shape[::-1]), bias, n_heads, W="(qkv h d) m -> qkv h m d")
 
 
 def heads_interleaved(weight, bias, n_heads):
     """Your heads are interleaved: within the queries, the first d_head columns are head 0, the
-    next d_head head 1, ... Split as (head d_head), not (d_head head)."""
-    return _split(weight, bias, n_heads, "m (qkv d h) -> qkv h m d", "(qkv d h) -> qkv h d")
+    next d_head head 1, ... Split as (head d_head), not (d_head head).
+
+    In einops the last name in the brackets changes fastest. From one column to the next, what
+    changes: the head, or the place within it?"""
+    return _split(weight, bias, n_heads, W="m (qkv d h) -> qkv h m d", b="(qkv d h) -> qkv h d")
+
+
+def matrices_interleaved(weight, bias, n_heads):
+    """Your biases are right, but the heads of your matrices are interleaved: the first d_head
+    columns are head 0. Split them as (head d_head), like the biases."""
+    return _split(weight, bias, n_heads, W="m (qkv d h) -> qkv h m d")
+
+
+def biases_interleaved(weight, bias, n_heads):
+    """Your matrices are right, but the heads of your biases are interleaved: split them as
+    (head d_head), like the columns."""
+    return _split(weight, bias, n_heads, b="(qkv d h) -> qkv h d")
 
 
 def split_by_head_first(weight, bias, n_heads):
     """You split by head first, then into q, k and v. In GPT-2 all queries come first, then all
     keys, then all values."""
-    return _split(weight, bias, n_heads, "m (h qkv d) -> qkv h m d", "(h qkv d) -> qkv h d")
+    return _split(weight, bias, n_heads, W="m (h qkv d) -> qkv h m d", b="(h qkv d) -> qkv h d")
+
+
+def queries_keys_values_interleaved(weight, bias, n_heads):
+    """You took every third column for the queries. In GPT-2 all queries come first, then all keys,
+    then all values."""
+    return _split(weight, bias, n_heads, W="m (h d qkv) -> qkv h m d", b="(h d qkv) -> qkv h d")
 
 
 def keys_before_queries(weight, bias, n_heads):
@@ -1417,10 +1929,17 @@ def reshaped_without_moving(weight, bias, n_heads):
     return parts
 
 
+def reshaped_at_once(weight, bias, n_heads):
+    """reshape and view do not move axes: they cut `weight` row by row, but q, k, v and the heads
+    are blocks of columns. Split the second axis, then move: permute, or einops' rearrange."""
+    flat = weight.reshape(3, n_heads, len(weight), -1)
+    return _split(rearrange(flat, "qkv h m d -> m (qkv h d)"), bias, n_heads)
+
+
 def axes_in_the_wrong_order(weight, bias, n_heads):
     """Your matrices are [head d_head d_model]. Ours multiply on the right: [head d_model
     d_head]."""
-    return _split(weight, bias, n_heads, "m (qkv h d) -> qkv h d m")
+    return _split(weight, bias, n_heads, W="m (qkv h d) -> qkv h d m")
 
 
 def biases_not_split(weight, bias, n_heads):
@@ -1440,12 +1959,16 @@ SPLIT_C_ATTN = Exercise(
     mistakes=[
         conv1d_taken_for_linear,
         heads_interleaved,
+        matrices_interleaved,
+        biases_interleaved,
         split_by_head_first,
+        queries_keys_values_interleaved,
         keys_before_queries,
         values_first,
-        axes_in_the_wrong_order,
         keys_and_values_swapped,
         reshaped_without_moving,
+        reshaped_at_once,
+        axes_in_the_wrong_order,
         biases_not_split,
     ],
     variants=[
@@ -1463,7 +1986,10 @@ SPLIT_C_ATTN = Exercise(
             "The columns are three blocks of d_model: queries, keys, values. Each block is "
             "n_heads blocks of d_head."
         ),
-        'einops: "d_model (qkv head d_head) -> qkv head d_model d_head", qkv=3, head=n_heads.',
+        (
+            "einops' rearrange takes a composed axis apart, `(qkv head d_head)`, and moves its "
+            "parts: give it qkv=3 and head=n_heads. Or chunk, reshape, permute."
+        ),
         "The biases split in the same way, without d_model. Return a dict with the six names.",
     ],
     difficulty=2,
@@ -1493,7 +2019,7 @@ def both_hidden(ours, theirs):
     return (ours < -1e4) & (theirs < -1e4)
 
 
-def _differences(ours, theirs, reduce, hidden=both_hidden):
+def _differences(ours, theirs, reduce=lambda d: d.abs().max(), hidden=both_hidden):
     return {
         name: reduce(
             (activation - theirs[name]).masked_fill(hidden(activation, theirs[name]), 0)
@@ -1505,48 +2031,80 @@ def _differences(ours, theirs, reduce, hidden=both_hidden):
 def mean_for_maximum(ours, theirs):
     """You averaged the differences: one wrong number among thousands would be lost. Take the
     largest."""
-    return _differences(ours, theirs, lambda d: d.abs().mean())
+    return _differences(ours, theirs, reduce=lambda d: d.abs().mean())
+
+
+def sum_for_maximum(ours, theirs):
+    """You summed the differences, so a large tensor looks worse than a small one. Take the
+    largest."""
+    return _differences(ours, theirs, reduce=lambda d: d.abs().sum())
 
 
 def sign_kept(ours, theirs):
     """You took the largest signed difference, so an activation that is too small everywhere
-    looks fine. Take |ours - theirs|."""
-    return _differences(ours, theirs, lambda d: d.max())
+    looks fine. Take |ours - theirs|.
+
+    Of 0.1 and -5, which is the larger difference, and which one does max return?"""
+    return _differences(ours, theirs, reduce=lambda d: d.max())
+
+
+def abs_after_max(ours, theirs):
+    """You took the absolute value of the largest difference: 0.1 and -5 give 0.1. First the
+    absolute values, then the largest."""
+    return _differences(ours, theirs, reduce=lambda d: d.max().abs())
 
 
 def mean_of_signed_differences(ours, theirs):
     """You averaged signed differences, and errors of both signs cancel. Take the largest
     absolute one."""
-    return _differences(ours, theirs, lambda d: d.mean())
+    return _differences(ours, theirs, reduce=lambda d: d.mean())
 
 
 def squared_differences(ours, theirs):
     """These are squared differences, which make small errors look smaller. Take the largest
     absolute one."""
-    return _differences(ours, theirs, lambda d: d.pow(2).max())
+    return _differences(ours, theirs, reduce=lambda d: d.pow(2).max())
 
 
 def hidden_scores_compared(ours, theirs):
     """You get inf for the scores: we hide with -inf, they with the least float. Where both are
-    below -10,000, count the difference as 0."""
-    return _differences(
-        ours, theirs, lambda d: d.abs().max(), hidden=lambda x, y: torch.zeros_like(x).bool()
-    )
+    below -10,000, count the difference as 0.
+
+    `activation < -1e4` is True where we hide. How do you find the places where they hide too?"""
+    return _differences(ours, theirs, hidden=lambda x, y: torch.zeros_like(x).bool())
+
+
+def hidden_by_multiplying(ours, theirs):
+    """You get NaN for the scores: you multiplied an infinite difference by 0. masked_fill and
+    torch.where replace it."""
+    return {
+        name: ((x - theirs[name]) * ~both_hidden(x, theirs[name])).abs().max().item()
+        for name, x in ours.items()
+    }
 
 
 def either_hidden(ours, theirs):
     """You skip a place that only one of the two hides. There the masks differ, which is an error
     that you look for: count a place as hidden where both are, `&`."""
-    return _differences(
-        ours, theirs, lambda d: d.abs().max(), hidden=lambda x, y: (x < -1e4) | (y < -1e4)
-    )
+    return _differences(ours, theirs, hidden=lambda x, y: (x < -1e4) | (y < -1e4))
+
+
+def hidden_where_ours_is(ours, theirs):
+    """You skip every place that ours hides, or every infinite difference. Where theirs does not
+    hide it, the masks differ, and that must show: ask both."""
+    return _differences(ours, theirs, hidden=lambda x, y: x < -1e4)
+
+
+def hidden_where_theirs_is(ours, theirs):
+    """You skip every place that theirs hides. Where ours does not hide it, the masks differ, and
+    that must show: ask both."""
+    return _differences(ours, theirs, hidden=lambda x, y: y < -1e4)
 
 
 def one_number_for_all(ours, theirs):
     """Every name got the same number: the maximum over all. Keep one number a name, so that you
     see where they part."""
-    largest = max(largest_differences(ours, theirs).values())
-    return dict.fromkeys(ours, largest)
+    return dict.fromkeys(ours, max(_differences(ours, theirs).values()))
 
 
 def caches(seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -1574,6 +2132,13 @@ def one_mask_more(seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return {"blocks.0.attn.hook_attn_scores": ours}, {"blocks.0.attn.hook_attn_scores": theirs}
 
 
+def one_mask_less(seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Two caches of which only the second hides one of the scores."""
+    (ours,), (theirs,) = (cache.values() for cache in one_mask_more(seed))
+    ours[0, 0, 2, 0], theirs[0, 0, 2, 0] = 0.5, torch.finfo(torch.float32).min
+    return {"blocks.0.attn.hook_attn_scores": ours}, {"blocks.0.attn.hook_attn_scores": theirs}
+
+
 LARGEST_DIFFERENCES = Exercise(
     id="1.16",
     title="compare with TransformerLens",
@@ -1582,14 +2147,20 @@ LARGEST_DIFFERENCES = Exercise(
         "both too large and too small": caches(0),
         "ours too small everywhere": caches(1),
         "ours hides what theirs shows": one_mask_more(2),
+        "theirs hides what ours shows": one_mask_less(3),
     },
     mistakes=[
         mean_for_maximum,
+        sum_for_maximum,
         sign_kept,
+        abs_after_max,
         mean_of_signed_differences,
         squared_differences,
         hidden_scores_compared,
+        hidden_by_multiplying,
         either_hidden,
+        hidden_where_ours_is,
+        hidden_where_theirs_is,
         one_number_for_all,
     ],
     variants=[
@@ -1610,7 +2181,10 @@ LARGEST_DIFFERENCES = Exercise(
             "(-inf) - (least float) is -inf. Find the places where both are below -1e4 and set "
             "the difference there to 0."
         ),
-        "difference.masked_fill(hidden, 0).abs().max().item(), one for each name, in a dict.",
+        (
+            "masked_fill takes care of the hidden places. Of what is left you want one number a "
+            "name: `.item()` makes a plain number of a tensor with one entry."
+        ),
     ],
     difficulty=2,
     minutes=10,
@@ -1620,61 +2194,98 @@ LARGEST_DIFFERENCES = Exercise(
 # 1.17
 
 
+def _losses(logits, tokens, *, guesses=slice(None, -1), asked=slice(1, None), dim=-1, log=None):
+    """loss_per_token with its steps open: which logits guess, which tokens are asked for."""
+    guesses = logits[:, guesses]
+    known = guesses.log_softmax(dim=dim) if log is None else log(guesses)
+    return -known.gather(-1, tokens[:, asked, None]).squeeze(-1)
+
+
 def no_shift(logits, tokens):
     """You asked each position for the token it has already read. The guess made at position i is
-    about token i + 1."""
-    return -logits.log_softmax(dim=-1).gather(-1, tokens[..., None]).squeeze(-1)
+    about token i + 1.
+
+    Write the tokens in one line and the logits in the next. Which logits have nothing to guess,
+    and which token is guessed by none?"""
+    return _losses(logits, tokens, guesses=slice(None), asked=slice(None))
 
 
 def shifted_the_wrong_way(logits, tokens):
     """You compared the guess at each position with the token before it. Logits lose their last
     position, tokens their first."""
-    return -logits[:, 1:].log_softmax(dim=-1).gather(-1, tokens[:, :-1, None]).squeeze(-1)
+    return _losses(logits, tokens, guesses=slice(1, None), asked=slice(None, -1))
 
 
-def shift_without_moving(logits, tokens):
-    """You cut both at the same end, so each position is asked for its own token. Logits lose
-    their last position, tokens their first."""
-    return -logits[:, :-1].log_softmax(dim=-1).gather(-1, tokens[:, :-1, None]).squeeze(-1)
+def both_cut_at_the_end(logits, tokens):
+    """You cut both at the end, so each position is asked for its own token. Logits lose their last
+    position, tokens their first."""
+    return _losses(logits, tokens, asked=slice(None, -1))
+
+
+def both_cut_at_the_start(logits, tokens):
+    """You cut both at the start, so each position is asked for its own token. Logits lose their
+    last position, tokens their first."""
+    return _losses(logits, tokens, guesses=slice(1, None))
 
 
 def in_bits(logits, tokens):
     """Your losses are 1.44 times too large: log base 2 gives bits. We count in nats, base e."""
-    return model.loss_per_token(logits, tokens) / math.log(2)
+    return _losses(logits, tokens) / math.log(2)
 
 
 def sign_forgotten(logits, tokens):
     """Your losses are negative: a loss is minus the log-probability."""
-    return -model.loss_per_token(logits, tokens)
+    return -_losses(logits, tokens)
 
 
 def softmax_twice(logits, tokens):
-    """You took a softmax of probabilities, which nearly evens them out. log_softmax takes the
-    logits themselves."""
-    return model.loss_per_token(logits.softmax(dim=-1), tokens)
+    """You took a softmax of probabilities, which nearly evens them out. log_softmax and
+    cross_entropy take the logits themselves."""
+    return _losses(logits.softmax(dim=-1), tokens)
+
+
+def log_after_softmax(logits, tokens):
+    """Right for small logits; with large ones a probability rounds to 0 and its logarithm is
+    infinite. log_softmax takes both steps at once and keeps such numbers.
+
+    ln p is logit - ln(Σ exp(logits)). Is there any step in it that must round to 0?"""
+    return _losses(logits, tokens, log=lambda guesses: guesses.softmax(dim=-1).log())
+
+
+def exp_of_large_logits(logits, tokens):
+    """Right for small logits; with large ones exp overflows, and inf / inf is NaN. log_softmax
+    avoids that."""
+    return _losses(
+        logits, tokens, log=lambda guesses: (guesses.exp() / guesses.exp().sum(-1, True)).log()
+    )
 
 
 def probabilities_for_losses(logits, tokens):
     """These are the probabilities of the right tokens. The loss is minus their logarithm."""
-    return (-model.loss_per_token(logits, tokens)).exp()
+    return (-_losses(logits, tokens)).exp()
 
 
 def logits_for_losses(logits, tokens):
     """You took minus the logit of the right token. Its log-probability also needs all the
     others: log_softmax."""
-    return -logits[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    return _losses(logits, tokens, log=lambda guesses: guesses)
 
 
 def softmax_over_positions(logits, tokens):
     """Your softmax ran over positions. Each position has a distribution over the vocabulary:
     dim=-1."""
-    log_probabilities = logits[:, :-1].log_softmax(dim=1)
-    return -log_probabilities.gather(dim=-1, index=tokens[:, 1:, None]).squeeze(-1)
+    return _losses(logits, tokens, dim=1)
 
 
 def one_mean_loss(logits, tokens):
     """You returned the mean. Here we want one loss per token: averaging comes later."""
-    return model.loss_per_token(logits, tokens).mean()
+    return _losses(logits, tokens).mean()
+
+
+def classes_on_the_wrong_axis(logits, tokens):
+    """cross_entropy takes axis 1 for the vocabulary, and here that is pos. Move d_vocab to axis 1
+    for it, or use log_softmax and gather."""
+    return functional.cross_entropy(logits[:, :-1], tokens[:, 1:], reduction="none")
 
 
 LOSS_PER_TOKEN = Exercise(
@@ -1688,14 +2299,18 @@ LOSS_PER_TOKEN = Exercise(
     mistakes=[
         no_shift,
         shifted_the_wrong_way,
-        shift_without_moving,
+        both_cut_at_the_end,
+        both_cut_at_the_start,
         in_bits,
         sign_forgotten,
         softmax_twice,
+        log_after_softmax,
+        exp_of_large_logits,
         probabilities_for_losses,
         logits_for_losses,
         softmax_over_positions,
         one_mean_loss,
+        classes_on_the_wrong_axis,
     ],
     variants=[
         lambda logits, tokens: functional.cross_entropy(
@@ -1722,8 +2337,21 @@ LOSS_PER_TOKEN = Exercise(
 # 1.18
 
 
+def _reached(p, cumulative, top_p):
+    return cumulative - p >= top_p
+
+
 def _sampling(
-    logits, temperature=1.0, top_k=None, top_p=None, *, cut=None, ascending=False, scaled=True
+    logits,
+    temperature=1.0,
+    top_k=None,
+    top_p=None,
+    *,
+    cut=_reached,
+    ascending=False,
+    scaled=True,
+    end=lambda p: p / p.sum(),
+    back=lambda logits, order, p: torch.zeros_like(logits).scatter(0, order, p),
 ):
     """next_token_probabilities with its steps open: `cut(probabilities, cumulative, top_p)` is
     what top-p drops."""
@@ -1732,32 +2360,45 @@ def _sampling(
     p, order = (logits / temperature).softmax(dim=-1).sort(descending=not ascending, stable=True)
     if top_k is not None:
         p[top_k:] = 0
-    if top_p is not None:
         p = p / p.sum() if scaled else p
+    if top_p is not None:
         p[cut(p, p.cumsum(dim=-1), top_p)] = 0
-    return torch.zeros_like(logits).scatter(0, order, p / p.sum())
+    return back(logits, order, end(p))
 
 
 def temperature_multiplied(logits, temperature=1.0, top_k=None, top_p=None):
     """A low temperature made your choices wilder: divide the logits by the temperature, do not
     multiply."""
-    return model.next_token_probabilities(
-        logits, 1 / temperature if temperature else 0, top_k, top_p
-    )
+    return _sampling(logits, 1 / temperature if temperature else 0, top_k, top_p)
 
 
 def temperature_ignored(logits, temperature=1.0, top_k=None, top_p=None):
     """The temperature changes nothing in your result: divide the logits by it before the softmax
     (0 means greedy)."""
-    return model.next_token_probabilities(logits, 1.0 if temperature else 0, top_k, top_p)
+    return _sampling(logits, 1.0 if temperature else 0, top_k, top_p)
 
 
 def division_by_zero(logits, temperature=1.0, top_k=None, top_p=None):
     """Temperature 0 gave NaN: you divided by it. At 0 all probability goes to the greatest
-    logit."""
+    logit.
+
+    Treat that case by itself, before anything is divided: which vector has a single 1, at the
+    greatest logit?"""
     if temperature == 0:
         return torch.full_like(logits, torch.nan)
     return model.next_token_probabilities(logits, temperature, top_k, top_p)
+
+
+def top_k_one_too_few(logits, temperature=1.0, top_k=None, top_p=None):
+    """You kept one token too few: top_k counts the tokens that stay. Does your comparison drop the
+    k-th itself (≤ for <)?"""
+    return model.next_token_probabilities(logits, temperature, top_k and top_k - 1, top_p)
+
+
+def top_k_one_too_many(logits, temperature=1.0, top_k=None, top_p=None):
+    """You kept one token too many: in a sorted list, `[top_k:]` is what comes after the first
+    k."""
+    return model.next_token_probabilities(logits, temperature, top_k and top_k + 1, top_p)
 
 
 def top_p_one_too_few(logits, temperature=1.0, top_k=None, top_p=None):
@@ -1773,18 +2414,27 @@ def top_p_one_too_few(logits, temperature=1.0, top_k=None, top_p=None):
 
 def crossing_token_dropped(logits, temperature=1.0, top_k=None, top_p=None):
     """You dropped the token that crosses p; with a small p nothing is left, and 0 / 0 is NaN.
-    Look at the sum before each token: cumsum - itself ≥ p."""
+    Look at the sum before each token: cumsum - itself ≥ p.
+
+    With p = 0.6 and probabilities 0.4, 0.25, 0.2, ...: which tokens stay, and what do they sum
+    to?"""
     return _sampling(
         logits, temperature, top_k, top_p, cut=lambda p, cumulative, top: cumulative > top
     )
 
 
+def top_p_for_each_token(logits, temperature=1.0, top_k=None, top_p=None):
+    """You dropped the tokens less likely than p, which can leave none, and 0 / 0 is NaN. top_p is
+    what the kept tokens sum to: sort them, and sum up."""
+    return _sampling(logits, temperature, top_k, top_p, cut=lambda p, cumulative, top: p < top)
+
+
 def top_p_before_scaling(logits, temperature=1.0, top_k=None, top_p=None):
     """Top-p saw probabilities that did not sum to 1, or came before top-k. First keep k tokens and
-    scale them to sum to 1; then cut to p."""
-    return _sampling(
-        logits, temperature, top_k, top_p, cut=lambda p, c, top: c - p >= top, scaled=False
-    )
+    scale them to sum to 1; then cut to p.
+
+    top_p is a share of all that can still be drawn. What do the k tokens that are left sum to?"""
+    return _sampling(logits, temperature, top_k, top_p, scaled=False)
 
 
 def top_p_one_too_many(logits, temperature=1.0, top_k=None, top_p=None):
@@ -1808,41 +2458,65 @@ def cumulative_sum_unsorted(logits, temperature=1.0, top_k=None, top_p=None):
 
 def unlikeliest_kept(logits, temperature=1.0, top_k=None, top_p=None):
     """You kept the unlikeliest tokens: sort with descending=True."""
-    return _sampling(
-        logits, temperature, top_k, top_p, cut=lambda p, c, top: c - p >= top, ascending=True
-    )
+    return _sampling(logits, temperature, top_k, top_p, ascending=True)
 
 
 def not_scaled_to_one(logits, temperature=1.0, top_k=None, top_p=None):
     """After top-k or top-p your probabilities sum to less than 1: divide by their sum."""
-    kept = model.next_token_probabilities(logits, temperature, top_k, top_p)
-    if temperature == 0:
-        return kept
-    return (logits / temperature).softmax(dim=-1) * (kept > 0)
+    return _sampling(logits, temperature, top_k, top_p, scaled=False, end=lambda p: p)
 
 
 def not_scaled_at_the_end(logits, temperature=1.0, top_k=None, top_p=None):
     """After top-p your probabilities sum to less than 1: divide by their sum once more at the
     end."""
-    kept = model.next_token_probabilities(logits, temperature, top_k, top_p)
-    return model.next_token_probabilities(logits, temperature, top_k) * (kept > 0)
+    return _sampling(logits, temperature, top_k, top_p, end=lambda p: p)
+
+
+def dropped_logits_at_zero(logits, temperature=1.0, top_k=None, top_p=None):
+    """You set dropped logits to 0, and e^0 is 1, so they can still be drawn. In the logits, dropped
+    is -inf; in the probabilities it is 0.
+
+    It is the trap of 1.5. Which number has to stand before the softmax, so that 0 stands after
+    it?"""
+    if temperature == 0:
+        return model.next_token_probabilities(logits, 0.0)
+    logits = logits / temperature
+    if top_k is not None:
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[-1], 0)
+    if top_p is not None:
+        p, order = logits.softmax(dim=-1).sort(descending=True)
+        logits = logits.index_fill(0, order[p.cumsum(dim=-1) - p >= top_p], 0)
+    return logits.softmax(dim=-1)
 
 
 def top_k_ignored(logits, temperature=1.0, top_k=None, top_p=None):
     """top_k changes nothing in your result: all but the k likeliest tokens get probability 0."""
-    return model.next_token_probabilities(logits, temperature, None, top_p)
+    return _sampling(logits, temperature, None, top_p)
+
+
+def top_p_ignored(logits, temperature=1.0, top_k=None, top_p=None):
+    """top_p changes nothing in your result: step 3 is missing."""
+    return _sampling(logits, temperature, top_k, None)
+
+
+def top_p_ignored_after_top_k(logits, temperature=1.0, top_k=None, top_p=None):
+    """With both top_k and top_p, your top_p changes nothing: does it stand under `elif`? Each
+    counts by itself."""
+    return model.next_token_probabilities(
+        logits, temperature, top_k, top_p if top_k is None else None
+    )
 
 
 def probabilities_out_of_order(logits, temperature=1.0, top_k=None, top_p=None):
     """Your probabilities are sorted. Put each back in its token's place: scatter, or index with
     the order."""
-    if temperature == 0:
-        return model.next_token_probabilities(logits, 0.0)
-    return (
-        model.next_token_probabilities(logits, temperature, top_k, top_p)
-        .sort(descending=True)
-        .values
-    )
+    return _sampling(logits, temperature, top_k, top_p, back=lambda logits, order, p: p)
+
+
+def order_used_the_wrong_way(logits, temperature=1.0, top_k=None, top_p=None):
+    """You indexed the sorted probabilities with `order`, which mixes them once more. order[i] is
+    the token that stands at place i: write there, result[order] = ..., or scatter."""
+    return _sampling(logits, temperature, top_k, top_p, back=lambda logits, order, p: p[order])
 
 
 SAMPLING = Exercise(
@@ -1863,16 +2537,23 @@ SAMPLING = Exercise(
         temperature_multiplied,
         temperature_ignored,
         division_by_zero,
+        top_k_one_too_few,
+        top_k_one_too_many,
         top_p_one_too_few,
         crossing_token_dropped,
+        top_p_for_each_token,
         top_p_before_scaling,
         top_p_one_too_many,
         cumulative_sum_unsorted,
         unlikeliest_kept,
         not_scaled_to_one,
         not_scaled_at_the_end,
+        dropped_logits_at_zero,
         top_k_ignored,
+        top_p_ignored,
+        top_p_ignored_after_top_k,
         probabilities_out_of_order,
+        order_used_the_wrong_way,
     ],
     variants=[
         lambda logits, temperature=1.0, top_k=None, top_p=None: _sampling(
@@ -1920,27 +2601,38 @@ def _mean_loss(logits, tokens):
     return model.loss_per_token(logits, tokens).mean()
 
 
-def _step(tokens, weights, optimizer, *, clear=True, trained=_mean_loss, told=None):
+def _step(tokens, weights, optimizer, *, clear=True, trained=_mean_loss, told=None, steps=1):
     """training_step with its parts open: the loss that is `trained` on, the one that is `told`."""
     logits = model.transformer(tokens, weights)
     loss = trained(logits, tokens)
     if clear:
         optimizer.zero_grad()
     loss.backward()
-    optimizer.step()
+    for _ in range(steps):
+        optimizer.step()
     return (loss if told is None else told(logits, tokens)).detach()
 
 
 def gradients_not_cleared(tokens, weights, optimizer):
     """The first step is right, the second too long: gradients add up until optimizer.zero_grad()
-    clears them."""
+    clears them.
+
+    `backward` adds to what is in .grad. Before which line must the old gradients be gone, and after
+    which must the new ones still be there?"""
     return _step(tokens, weights, optimizer, clear=False)
 
 
 def nothing_learned(tokens, weights, optimizer):
     """The parameters did not move. Between loss.backward() and the end, optimizer.step() must
-    run, with the gradients still there."""
-    return model.loss_per_token(model.transformer(tokens, weights), tokens).mean().detach()
+    run, with the gradients still there.
+
+    Put the three in order: clear the gradients, make new ones, step along them."""
+    return _step(tokens, weights, optimizer, steps=0)
+
+
+def steps_twice(tokens, weights, optimizer):
+    """Your step is twice too long: optimizer.step() ran twice on the same gradients."""
+    return _step(tokens, weights, optimizer, steps=2)
 
 
 def climbs_the_loss(tokens, weights, optimizer):
@@ -1964,6 +2656,21 @@ def summed(tokens, weights, optimizer):
     """Your losses and your steps are as many times too large as the batch has tokens: take the
     mean."""
     return _step(tokens, weights, optimizer, trained=lambda *a: model.loss_per_token(*a).sum())
+
+
+def mean_forgotten(tokens, weights, optimizer):
+    """`backward` starts from one number, and you gave it one loss per token. Take their mean
+    first."""
+    return _step(tokens, weights, optimizer, trained=model.loss_per_token)
+
+
+def detached_too_early(tokens, weights, optimizer):
+    """`backward` found no graph: the loss was computed under torch.no_grad(), or detached before.
+    Detach only what you return.
+
+    The graph remembers how the loss was computed, so that `backward` can go back. In which line do
+    you cut it?"""
+    return _step(tokens, weights, optimizer, trained=lambda *a: _mean_loss(*a).detach())
 
 
 def loss_after_the_step(tokens, weights, optimizer):
@@ -2017,9 +2724,12 @@ TRAINING_STEP = Exercise(
     mistakes=[
         gradients_not_cleared,
         nothing_learned,
+        steps_twice,
         climbs_the_loss,
         sum_for_mean,
         summed,
+        mean_forgotten,
+        detached_too_early,
         loss_after_the_step,
         last_token_only,
         trained_to_repeat,
@@ -2039,7 +2749,10 @@ TRAINING_STEP = Exercise(
     hints=[
         "Five lines: logits, loss, clear the old gradients, compute new ones, step.",
         "transformer(tokens, weights), then loss_per_token(logits, tokens).mean().",
-        "optimizer.zero_grad(); loss.backward(); optimizer.step(); return loss.detach().",
+        (
+            "Gradients add up until they are cleared: clear them before `backward`; the optimizer "
+            "steps after it. What you return needs no graph: detach."
+        ),
     ],
     difficulty=2,
     minutes=15,
@@ -2076,72 +2789,60 @@ QUIZZES = (
         ),
         options=(
             Option(
-                "Layer 2 hands its output to layer 3, which hands it on.",
-                False,
-                (
-                    "Nothing is handed on by layers 3 and 4: they add to the stream and leave "
-                    "the rest as it is."
-                ),
-            ),
-            Option(
-                (
-                    "It reads the residual stream, where layer 2's vector is still one of the "
-                    "summands."
-                ),
+                "From the residual stream, to which layer 2 added it.",
                 True,
-                (
-                    "The stream is a sum; what layer 2 added is there unless somebody writes its"
-                    " opposite."
-                ),
+                "The stream is a sum: what layer 2 added is a summand until somebody writes its "
+                "opposite. (What one head writes, times what another reads, acts like a line "
+                "between the two: a virtual weight.)",
             ),
             Option(
-                "There is a direct connection between the two heads.",
+                "Layer 2 hands it to layer 3, which hands it on.",
                 False,
-                (
-                    "Not in the weights. But the product of what one writes and the other reads "
-                    "acts like one: a virtual weight."
-                ),
+                "Take layers 3 and 4 out of the model, and what layer 2 found still arrives.",
+            ),
+            Option(
+                "Over a connection of its own, from head to head.",
+                False,
+                "No parameter belongs to a pair of heads: each W_Q, W_K, W_V and W_O is a single "
+                "head's.",
+            ),
+            Option(
+                "It attends to the keys and values of layer 2.",
+                False,
+                "A head sees the keys and values of its own layer alone: its own W_K and W_V make "
+                "them.",
             ),
         ),
     ),
     Quiz(
         id="1-b",
         question=(
-            "Which of these change when you swap two tokens of the text, both before the "
+            "Which of these change when you swap two different tokens of the text, both before the "
             "position you look at?"
         ),
         options=(
             Option(
-                (
-                    "The output of an MLP in layer 0, at the position you look at, in a model "
-                    "without attention."
-                ),
+                "The query of a head in layer 0, at that position.",
                 False,
-                (
-                    "An MLP works at each position alone; other positions reach it through "
-                    "attention only."
-                ),
+                "In layer 0 a query is made of its own token's vector and its own position's. "
+                "Nothing has come from elsewhere yet.",
             ),
             Option(
-                "The pattern of a head in layer 0.",
+                "The pattern of a head in layer 0, at that position.",
                 True,
-                (
-                    "Each key is made from the sum of a token's vector and a position's: another"
-                    " token at a place, another key."
-                ),
+                "A key is made from the sum of a token's vector and a position's: another token at "
+                "a place, another key.",
             ),
             Option(
-                "The positional embedding at the position you look at.",
+                "The positional embedding at that position.",
                 False,
-                "It depends on the position's number alone.",
+                "It is looked up by the number of the position. No token has a part in it.",
             ),
             Option(
-                "The logits at the position you look at.",
+                "The logits at that position.",
                 True,
-                (
-                    "They depend on all that is before them, order included: the positional "
-                    "embeddings tell it apart."
-                ),
+                "They depend on all that is before them, order included: the positional embeddings "
+                "tell it apart.",
             ),
         ),
     ),
@@ -2153,9 +2854,16 @@ QUIZZES = (
         ),
         number=2 * 768 * 3072 / 1e6,
         tolerance=0.05,
+        slips={
+            1.18: "That is d_mlp taken as large as d_model; it is four times that.",
+            2.359: "That is one of the two matrices.",
+            7.078: "That is a whole layer, its attention included.",
+            56.62: "That is the MLPs of all 12 layers.",
+            4_718_592.0: "That is the number itself. Give it in millions.",
+        },
         why=(
-            "Two matrices of 768 × 3072. Attention has four of 768 × 768, half as many: hence "
-            "one third and two thirds."
+            "Two matrices of 768 × 3072: 2 · 2,359,296 = 4,718,592. Attention has four of 768 × "
+            "768, half as many: hence one third and two thirds."
         ),
     ),
     Quiz(
@@ -2165,20 +2873,25 @@ QUIZZES = (
             Option(
                 "Nothing: a softmax does not see it.",
                 False,
-                "A softmax does not see a constant that is added. A factor makes it surer.",
-            ),
-            Option(
-                "The order of the tokens stays, and the likeliest becomes likelier.",
-                True,
-                "It is the same as sampling at temperature ½.",
+                "It does not see a constant that is added to all logits. Compare the softmax of "
+                "(0, 1) with that of (0, 2).",
             ),
             Option(
                 "The loss at that position gets smaller.",
                 False,
-                (
-                    "Not always: it falls if the right token is the likeliest. If that is far "
-                    "behind, being surer costs more."
-                ),
+                "Not always: with logits 1 and 0, and the second token right, it goes from 1.31 to "
+                "2.13 nats.",
+            ),
+            Option(
+                "The likeliest token becomes likelier still.",
+                True,
+                "All differences of logits double, so each ratio of two probabilities is squared. "
+                "It is the same as sampling at temperature ½.",
+            ),
+            Option(
+                "The guess gets flatter, as with temperature 2.",
+                False,
+                "A temperature of 2 divides the logits by 2.",
             ),
         ),
     ),

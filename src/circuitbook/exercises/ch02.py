@@ -58,12 +58,16 @@ def with_cache(
     return function(Cache(activations), layer, head)
 
 
-def _of_head(cache, layer, head, *names) -> dict[str, Tensor]:
-    wanted = names or ("q", "k", "v", "pattern", "z")
-    taken = [cache[f"blocks.{layer}.attn.hook_{name}"] for name in wanted]
+def _of_head(
+    cache, layer, head, *, q="q", k="k", pattern="pattern", z="z", axis=2, pattern_axis=1
+) -> dict[str, Tensor]:
+    """`head_activations` with each of its choices open, as such functions are in what follows."""
+    names = {"q": q, "k": k, "v": "v", "pattern": pattern, "z": z}
     return {
-        key: tensor[:, head] if name in ("pattern", "attn_scores") else tensor[:, :, head]
-        for key, name, tensor in zip(("q", "k", "v", "pattern", "z"), wanted, taken, strict=True)
+        key: cache[f"blocks.{layer}.attn.hook_{name}"].select(
+            pattern_axis if key == "pattern" else axis, head
+        )
+        for key, name in names.items()
     }
 
 
@@ -81,21 +85,20 @@ def head_activations(cache: Mapping[str, Tensor], layer: int, head: int) -> dict
 
 def pattern_axes_taken_for_those_of_q(cache, layer, head):
     """Your pattern has lost the wrong axis: heads come second there, [batch head q_pos k_pos], and
-    third in q, k, v and z, [batch pos head d_head]."""
-    pattern = cache[f"blocks.{layer}.attn.hook_pattern"]
-    return _of_head(cache, layer, head) | {"pattern": pattern[:, :, head]}
+    third in q, k, v and z, [batch pos head d_head].
+
+    A pattern is a square of positions for each head. Print the shape of the one in the cache: which
+    two of its sizes are the same?"""
+    return _of_head(cache, layer, head, pattern_axis=2)
 
 
 def q_axes_taken_for_those_of_pattern(cache, layer, head):
     """Your q, k, v and z are those of one position, all heads: there heads are the third axis,
-    [batch pos head d_head]."""
-    found = _of_head(cache, layer, head)
-    return {
-        name: found[name]
-        if name == "pattern"
-        else cache[f"blocks.{layer}.attn.hook_{name}"][:, head]
-        for name in found
-    }
+    [batch pos head d_head].
+
+    No error came, because there was a position of that number. Print the shape of hook_q: which
+    size is the number of heads?"""
+    return _of_head(cache, layer, head, axis=1)
 
 
 def layers_counted_from_one(cache, layer, head):
@@ -116,18 +119,18 @@ def always_layer_zero(cache, layer, head):
 def scores_for_pattern(cache, layer, head):
     """Your pattern's rows do not sum to 1: those are the scores. The pattern comes after the
     softmax."""
-    return _of_head(cache, layer, head, "q", "k", "v", "attn_scores", "z")
+    return _of_head(cache, layer, head, pattern="attn_scores")
 
 
 def queries_and_keys_mixed_up(cache, layer, head):
     """Your q holds the keys and your k the queries."""
-    return _of_head(cache, layer, head, "k", "q", "v", "pattern", "z")
+    return _of_head(cache, layer, head, q="k", k="q")
 
 
 def value_for_z(cache, layer, head):
     """Your z is v. v is what a position offers; z is what the head brings to it: the values of
     all that it reads, weighted."""
-    return _of_head(cache, layer, head, "q", "k", "v", "pattern", "v")
+    return _of_head(cache, layer, head, z="v")
 
 
 def first_text_only(cache, layer, head):
@@ -197,43 +200,100 @@ def _diagonal(pattern, offset):
     return pattern.diagonal(offset=offset, dim1=-2, dim2=-1)
 
 
+def _to_offset(
+    pattern,
+    offset,
+    *,
+    back=None,
+    axes=(-2, -1),
+    readers=slice(None),
+    positions=torch.mean,
+    texts=torch.mean,
+):
+    offset_below = -offset if back is None else -back
+    entries = pattern.diagonal(offset_below, dim1=axes[0], dim2=axes[1])[..., readers]
+    return texts(positions(entries, dim=-1), dim=0)
+
+
 def reads_forward(pattern, offset):
     """All your scores are 0: you read positions that come later, which are hidden. Either rows and
     columns are swapped (the row reads) or the sign of the offset is: below the diagonal it is
-    negative."""
-    return _diagonal(pattern, offset).mean(dim=(0, -1))
+    negative.
+
+    Which entry says that position 1 reads position 0? Print `torch.arange(9).view(3, 3)` and its
+    diagonal(1) and diagonal(-1): in which of the two is that entry?"""
+    return _to_offset(pattern, offset, back=-offset)
 
 
 def one_too_near(pattern, offset):
     """You averaged the diagonal next to the right one: `offset` positions before pos is pos -
     offset, and 0 is the position itself."""
-    return _diagonal(pattern, 1 - offset).mean(dim=(0, -1))
+    return _to_offset(pattern, offset, back=offset - 1)
+
+
+def one_too_far(pattern, offset):
+    """You averaged the diagonal one further down: `offset` positions before pos is pos - offset,
+    and 0 is the position itself."""
+    return _to_offset(pattern, offset, back=offset + 1)
 
 
 def divided_by_all_positions(pattern, offset):
     """Your scores are too small: you divided by all positions (or let a negative index wrap
-    around). The first `offset` of them have nothing so far before them and do not count."""
-    return _diagonal(pattern, -offset).sum(dim=-1).mean(dim=0) / pattern.shape[-1]
+    around). The first `offset` of them have nothing so far before them and do not count.
+
+    How many entries has the diagonal of a 6 x 6 pattern that lies three below the main one?"""
+
+    def positions(entries, dim):
+        return entries.sum(dim) / pattern.shape[-1]
+
+    return _to_offset(pattern, offset, positions=positions)
+
+
+def first_reader_left_out(pattern, offset):
+    """You began one position too late: the first that has one so far before it is position
+    `offset`."""
+    return _to_offset(pattern, offset, readers=slice(1, None))
+
+
+def last_reader_left_out(pattern, offset):
+    """You left out the last position, which reads as well: range(a, b) ends at b - 1."""
+    return _to_offset(pattern, offset, readers=slice(-1))
+
+
+def last_position_only(pattern, offset):
+    """You looked at what the last position reads. Average over all that have one so far before
+    them."""
+    return _to_offset(pattern, offset, readers=slice(-1, None))
 
 
 def sum_for_mean(pattern, offset):
     """You added up. Take the mean, so that a score lies between 0 and 1."""
-    return _diagonal(pattern, -offset).sum(dim=(0, -1))
+    return _to_offset(pattern, offset, positions=torch.sum, texts=torch.sum)
+
+
+def positions_added_up(pattern, offset):
+    """You added up over the positions, so that a longer text scores higher. Take their mean."""
+    return _to_offset(pattern, offset, positions=torch.sum)
 
 
 def heads_averaged(pattern, offset):
     """One number is left: you averaged over heads, too. Average over texts and positions only."""
-    return _diagonal(pattern, -offset).mean()
+    return _to_offset(pattern, offset).mean()
 
 
 def texts_kept(pattern, offset):
     """You have a row for each text. Average over the batch as well."""
-    return _diagonal(pattern, -offset).mean(dim=-1)
+    return _to_offset(pattern, offset, texts=lambda scores, dim: scores)
+
+
+def heads_averaged_and_texts_kept(pattern, offset):
+    """You averaged over heads and kept the texts: the axes are [batch head q_pos k_pos]."""
+    return _to_offset(pattern, offset, texts=lambda scores, dim: scores.mean(dim=1))
 
 
 def first_text_for_all(pattern, offset):
     """You looked at the first text only. Average over the whole batch."""
-    return _diagonal(pattern, -offset)[0].mean(dim=-1)
+    return _to_offset(pattern[:1], offset)
 
 
 def everything_up_to_the_offset(pattern, offset):
@@ -245,14 +305,16 @@ def everything_up_to_the_offset(pattern, offset):
 
 def one_column(pattern, offset):
     """You took column `offset`: one fixed position, whoever reads. The position read moves with the
-    one that reads: pos - offset."""
+    one that reads: pos - offset.
+
+    For offset 1, which entry do you want of row 1? Of row 2, of row 5? Mark them in a square."""
     return pattern[..., offset].mean(dim=(0, -1))
 
 
 def diagonal_of_texts_and_heads(pattern, offset):
     """Your diagonal runs through texts and heads: those are the axes that diagonal() takes unasked.
     Say dim1=-2, dim2=-1."""
-    return pattern.diagonal(-offset).mean(dim=(0, -1))
+    return _to_offset(pattern, offset, axes=(0, 1))
 
 
 ATTENTION_TO_OFFSET = Exercise(
@@ -266,10 +328,16 @@ ATTENTION_TO_OFFSET = Exercise(
     },
     mistakes=[
         one_too_near,
+        one_too_far,
+        first_reader_left_out,
+        last_reader_left_out,
+        last_position_only,
         divided_by_all_positions,
         reads_forward,
         sum_for_mean,
+        positions_added_up,
         heads_averaged,
+        heads_averaged_and_texts_kept,
         texts_kept,
         first_text_for_all,
         everything_up_to_the_offset,
@@ -310,51 +378,69 @@ def previous_token_scores(
     return _diagonal(patterns, -1).mean(dim=(1, -1))
 
 
+def _previous(patterns, *, back=1, averaged=1, positions=torch.mean):
+    return positions(_diagonal(patterns, -back), dim=-1).mean(dim=averaged)
+
+
 def diagonal_above(patterns):
     """All your scores are 0: that is the diagonal above the main one, where each position would
     read the next. Rows read, columns are read, and offset=-1 is below."""
-    return _diagonal(patterns, 1).mean(dim=(1, -1))
+    return _previous(patterns, back=-1)
 
 
 def own_token(patterns):
     """You measured how much each position reads from itself: the main diagonal. Go one below."""
-    return _diagonal(patterns, 0).mean(dim=(1, -1))
+    return _previous(patterns, back=0)
 
 
 def two_back(patterns):
-    """You measured the token before the last: offset -2. The position just before is one away."""
-    return _diagonal(patterns, -2).mean(dim=(1, -1))
+    """You measured the token before the last: two away. The position just before is one away."""
+    return _previous(patterns, back=2)
 
 
 def first_row_counted(patterns):
     """Your scores are a little too small: the first position has none before it and does not
     count. Divide by one less than there are positions."""
-    return _diagonal(patterns, -1).sum(dim=-1).mean(dim=1) / patterns.shape[-1]
+
+    def positions(entries, dim):
+        return entries.sum(dim) / patterns.shape[-1]
+
+    return _previous(patterns, positions=positions)
+
+
+def previous_summed(patterns):
+    """You added up over the positions. Take the mean, so that a score lies between 0 and 1."""
+    return _previous(patterns, positions=torch.sum)
 
 
 def layer_and_head_swapped(patterns):
     """Rows and columns of your table are swapped: wanted is [layer head]."""
-    return _diagonal(patterns, -1).mean(dim=(1, -1)).mT
+    return _previous(patterns).mT
 
 
 def one_score_a_layer(patterns):
-    """You have one number a layer. Keep the heads apart: average over texts and positions only."""
-    return _diagonal(patterns, -1).mean(dim=(1, 2, -1))
+    """You have one number a layer. Keep the heads apart: average over texts and positions only.
+
+    `patterns` has five axes. Name them one by one: which of them shall be left?"""
+    return _previous(patterns).mean(dim=1)
 
 
 def texts_taken_for_heads(patterns):
-    """You averaged over heads and kept the texts: the axes are [layer batch head q_pos k_pos]."""
-    return _diagonal(patterns, -1).mean(dim=(2, -1))
+    """You averaged over heads and kept the texts: the axes are [layer batch head q_pos k_pos].
+
+    `patterns[0]`, of one layer, is what 2.2 was given. Which axes did you average there? With
+    the layers in front, each of them has moved by one."""
+    return _previous(patterns, averaged=2)
 
 
 def one_long_list(patterns):
     """The numbers are right, but in one long row: keep layers and heads as two axes."""
-    return _diagonal(patterns, -1).mean(dim=(1, -1)).flatten()
+    return _previous(patterns).flatten()
 
 
 def first_texts_scores(patterns):
     """You looked at the first text only. Average over the whole batch."""
-    return _diagonal(patterns, -1)[:, 0].mean(dim=-1)
+    return _previous(patterns[:, :1])
 
 
 PREVIOUS_TOKEN_SCORES = Exercise(
@@ -370,6 +456,7 @@ PREVIOUS_TOKEN_SCORES = Exercise(
         own_token,
         two_back,
         first_row_counted,
+        previous_summed,
         layer_and_head_swapped,
         one_score_a_layer,
         texts_taken_for_heads,
@@ -396,11 +483,11 @@ PREVIOUS_TOKEN_SCORES = Exercise(
 
 
 def _drawn(words, period, batch) -> Tensor:
-    return words[torch.stack([torch.randperm(len(words))[:period] for _ in range(batch)])]
+    return words[torch.rand(batch, len(words)).argsort(dim=1)[:, :period]]
 
 
-def _begun(first, *parts) -> Tensor:
-    return torch.cat([first.expand(len(parts[0]), -1), *parts], dim=1)
+def _side_by_side(*parts) -> Tensor:
+    return torch.cat(parts, dim=1)
 
 
 def repeated_tokens(
@@ -419,7 +506,9 @@ ASKED_OF_A_DRAW = (
     "both halves have the same words",
     "and in the same order",
     "only `words` are drawn",
+    "not their places in the list",
     "no word comes twice in a half",
+    "nor is each followed by itself",
     "rows are drawn one by one",
     "each word can be drawn",
     "in any order",
@@ -456,7 +545,9 @@ def what_was_drawn(
         torch.equal(once.sort().values, again.sort().values),
         torch.equal(once, again),
         bool(torch.isin(tokens[:, len(first) :], words).all()),
+        bool((tokens[:, len(first) :] >= len(words)).any()),
         all(len(set(row)) == period for row in once.tolist()),
+        not torch.equal(once[:, :-1:2], once[:, 1::2]),
         len(set(map(tuple, once.tolist()))) > 1,
         len(set(once.flatten().tolist())) > len(words) * 0.6,
         bool((once.diff() < 0).any()),  # `words` are given in rising order
@@ -466,119 +557,154 @@ def what_was_drawn(
     return dict(zip(ASKED_OF_A_DRAW, found, strict=True))
 
 
+def _repeated(
+    words, first, period, batch, *, draw=_drawn, draws=None, again=None, joined=_side_by_side
+):
+    once = draw(words, period, batch if draws is None else draws).expand(batch, -1)
+    second = once if again is None else again(once, draw)
+    return joined(first.expand(batch, -1), once, second)
+
+
 def drawn_anew_for_the_second_half(words, first, period, batch):
-    """Your second half is another draw. Draw once and put the same tensor there twice."""
-    return _begun(first, _drawn(words, period, batch), _drawn(words, period, batch))
+    """Your second half is another draw. Draw once and put the same tensor there twice.
+
+    Each call of randperm or randint gives other numbers. What can you keep of the first call?"""
+    return _repeated(
+        words, first, period, batch, again=lambda once, draw: draw(words, period, batch)
+    )
 
 
 def the_same_words_in_another_order(words, first, period, batch):
     """Your second half has the same words in another order: then nothing says what comes next.
     Repeat them as they came."""
-    once = _drawn(words, period, batch)
-    return _begun(first, once, once.flip(1))
+    return _repeated(words, first, period, batch, again=lambda once, draw: once.flip(1))
 
 
 def special_tokens_drawn(words, first, period, batch):
     """You drew from the whole vocabulary, special tokens and pieces of words included. Draw from
     `words`."""
-    once = torch.randint(int(words.max()) + 1, (batch, period))
-    return _begun(first, once, once)
+    vocabulary = torch.arange(int(words.max()) + 1)
+    return _repeated(vocabulary, first, period, batch, draw=_put_back)
 
 
 def places_instead_of_words(words, first, period, batch):
-    """Your tokens are places in the list `words`. Look them up: words[places]."""
-    once = torch.stack([torch.randperm(len(words))[:period] for _ in range(batch)])
-    return _begun(first, once, once)
+    """Your tokens are places in the list `words`. Look them up: words[places].
+
+    torch.randperm(3) gives 0, 1 and 2 in some order. What is words[torch.tensor([2, 0, 1])]?"""
+    return _repeated(torch.arange(len(words)), first, period, batch)
+
+
+def _put_back(words, period, batch) -> Tensor:
+    return words[torch.randint(len(words), (batch, period))]
 
 
 def words_that_come_twice(words, first, period, batch):
     """A word can come twice in your first half: then "what came after it" has two answers. Draw
-    without putting back, for example by torch.randperm."""
-    once = words[torch.randint(len(words), (batch, period))]
-    return _begun(first, once, once)
+    without putting back, for example by torch.randperm.
+
+    A shuffled pack of cards has no card twice, however many you take from the top. How many numbers
+    does torch.randperm shuffle, and how many do you need of them?"""
+    return _repeated(words, first, period, batch, draw=_put_back)
 
 
 def one_draw_for_all_rows(words, first, period, batch):
     """All your rows are the same: draw for each row, or the average over them tells you nothing
-    new."""
-    once = _drawn(words, period, 1).expand(batch, -1)
-    return _begun(first, once, once)
+    new.
+
+    `expand` and `repeat` copy a draw. Where does your code draw, inside or outside a loop over the
+    rows?"""
+    return _repeated(words, first, period, batch, draws=1)
 
 
 def each_word_doubled(words, first, period, batch):
     """Each of your words is followed by itself: a a b b. Wanted is a b a b: the whole list,
     then the whole list again."""
-    doubled = _drawn(words, period, batch).repeat_interleave(2, dim=1)
-    return torch.cat([first.expand(batch, -1), doubled], dim=1)
+
+    def joined(begin, once, again):
+        return _side_by_side(begin, torch.stack([once, again], dim=2).flatten(1))
+
+    return _repeated(words, first, period, batch, joined=joined)
 
 
 def beginning_repeated_too(words, first, period, batch):
     """`first` stands before the second half as well. It is written once, at the very beginning."""
-    once = _begun(first, _drawn(words, period, batch))
-    return torch.cat([once, once], dim=1)
+
+    def joined(begin, once, again):
+        return _side_by_side(begin, once, begin, again)
+
+    return _repeated(words, first, period, batch, joined=joined)
 
 
 def beginning_forgotten(words, first, period, batch):
     """Your rows do not begin with `first`: the model has learned that texts begin like that."""
-    once = _drawn(words, period, batch)
-    return torch.cat([once, once], dim=1)
+    return _repeated(
+        words, first, period, batch, joined=lambda begin, *halves: _side_by_side(*halves)
+    )
 
 
 def always_the_first_words(words, first, period, batch):
     """You took only from the first words of the list. Shuffle the whole list, then cut it off."""
-    return repeated_tokens(words[: period + 1], first, period, batch)
+    return _repeated(words[: period + 1], first, period, batch)
 
 
 def in_the_order_of_the_list(words, first, period, batch):
     """Your words stand in the order of the list: a stretch of it, or sorted. Draw each word, for
     example by torch.randperm, and leave them as they come."""
-    start = torch.randint(len(words) - period + 1, (batch, 1))
-    once = words[start + torch.arange(period)]
-    return _begun(first, once, once)
+
+    def stretch(words, period, batch):
+        return words[torch.randint(len(words) - period + 1, (batch, 1)) + torch.arange(period)]
+
+    return _repeated(words, first, period, batch, draw=stretch)
 
 
 def half_as_many_words(words, first, period, batch):
-    """Your rows are too short: `period` is the number of words in one half, not in both."""
-    once = _drawn(words, period // 2, batch)
-    return _begun(first, once, once)
+    """Your rows are too short. After `first` come twice `period` words: all of them, and then the
+    same again."""
+    return _repeated(words, first, period // 2, batch)
 
 
 def beginning_inside_the_period(words, first, period, batch):
     """Your rows are too short: `first` comes before the `period` words and is none of them."""
-    once = _drawn(words, period - len(first), batch)
-    return _begun(first, once, once)
+    return _repeated(words, first, period - len(first), batch)
 
 
 def halves_below_each_other(words, first, period, batch):
     """You have twice as many rows, each half as long: the second half stands to the right of the
     first, dim=1."""
-    once = _drawn(words, period, batch)
-    return torch.cat([_begun(first, once), _begun(first, once)])
+
+    def joined(begin, once, again):
+        return torch.cat([_side_by_side(begin, once), _side_by_side(begin, again)])
+
+    return _repeated(words, first, period, batch, joined=joined)
 
 
 def beginning_at_the_end(words, first, period, batch):
     """Your `first` comes last: it is what each row begins with."""
-    once = _drawn(words, period, batch)
-    return torch.cat([once, once, first.expand(batch, -1)], dim=1)
+    return _repeated(
+        words, first, period, batch, joined=lambda begin, *halves: _side_by_side(*halves, begin)
+    )
 
 
 def no_tensor(words, first, period, batch):
     """What you return is no tensor. From lists of tokens torch.tensor(rows) makes one."""
-    return repeated_tokens(words, first, period, batch).tolist()
+    return _repeated(words, first, period, batch).tolist()
 
 
 def seed_set_inside(words, first, period, batch):
     """You draw the same words at each call: leave the seed to whoever calls."""
     torch.manual_seed(1)
-    return repeated_tokens(words, first, period, batch)
+    return _repeated(words, first, period, batch)
 
 
 def random_numbers_not_of_torch(words, first, period, batch):
     """A seed set by torch.manual_seed does not decide what you draw: use torch's random numbers,
     not those of Python or NumPy."""
     chance = random.Random()
-    once = [chance.sample(words.tolist(), period) for _ in range(batch)]
-    return _begun(first, torch.tensor(once), torch.tensor(once))
+
+    def draw(words, period, batch):
+        return torch.tensor([chance.sample(words.tolist(), period) for _ in range(batch)])
+
+    return _repeated(words, first, period, batch, draw=draw)
 
 
 REPEATED_TOKENS = Exercise(
@@ -591,12 +717,12 @@ REPEATED_TOKENS = Exercise(
         "one token in front": (torch.arange(10, 60) * 2, torch.tensor([3]), 10, 20),
     },
     mistakes=[
-        drawn_anew_for_the_second_half,
-        the_same_words_in_another_order,
-        special_tokens_drawn,
-        places_instead_of_words,
         words_that_come_twice,
         one_draw_for_all_rows,
+        drawn_anew_for_the_second_half,
+        places_instead_of_words,
+        the_same_words_in_another_order,
+        special_tokens_drawn,
         each_word_doubled,
         beginning_repeated_too,
         beginning_forgotten,
@@ -648,90 +774,129 @@ def _second_half(pattern, period, offset) -> Tensor:
     return _diagonal(pattern, -offset)[..., -period:]
 
 
+def _induction(pattern, period, *, back=None, rows=None, positions=torch.mean, texts=torch.mean):
+    stripe = _diagonal(pattern, 1 - period if back is None else -back)
+    counted = stripe[..., slice(-period, None) if rows is None else rows]
+    return texts(positions(counted, dim=-1), dim=0)
+
+
 def offset_of_the_duplicate(pattern, period):
     """You measured reading from the same token's last occurrence, `period` back: that finds
-    duplicate-token heads. What came after it is one position later, so period - 1 back."""
-    return _second_half(pattern, period, period).mean(dim=(0, -1))
+    duplicate-token heads. What came after it is one position later, so period - 1 back.
+
+    In A B C A B C the second A stands at 3. Where does it look, if it wants to say B?"""
+    return _induction(pattern, period, back=period)
 
 
-def one_too_far(pattern, period):
+def one_too_far_back(pattern, period):
     """You measured the token before the last occurrence: period + 1 back. The one after it is
-    period - 1 back."""
-    return _diagonal(pattern, -period - 1)[..., -period:].mean(dim=(0, -1))
+    period - 1 back.
+
+    In A B C A B C the second A stands at 3. Where does it look, if it wants to say B?"""
+    return _induction(pattern, period, back=period + 1)
 
 
 def first_half_counted(pattern, period):
     """Your scores are too small: in the first half no token has come before. Average over the last
-    `period` rows only."""
-    return _diagonal(pattern, 1 - period).mean(dim=(0, -1))
+    `period` rows only.
+
+    The diagonal's entries are in the order of the rows. Which rows does it begin and end at?"""
+    return _induction(pattern, period, rows=slice(None))
 
 
 def previous_token(pattern, period):
     """You measured the position just before, which needs no repetition. Go back period - 1."""
-    return _second_half(pattern, period, 1).mean(dim=(0, -1))
+    return _induction(pattern, period, back=1)
 
 
 def induction_summed(pattern, period):
     """You added up over the second half. Take the mean, so that a score lies between 0 and 1."""
-    return _second_half(pattern, period, period - 1).sum(dim=(0, -1))
+    return _induction(pattern, period, positions=torch.sum, texts=torch.sum)
+
+
+def divided_by_the_whole_length(pattern, period):
+    """Your scores are too small: you divided by all positions. Only the `period` positions of the
+    second half are counted."""
+
+    def positions(entries, dim):
+        return entries.sum(dim) / pattern.shape[-1]
+
+    return _induction(pattern, period, positions=positions)
 
 
 def reads_the_future(pattern, period):
     """All your scores are 0: the diagonal lies above the main one. A row reads earlier columns:
     the offset is negative."""
-    return _diagonal(pattern, period - 1).mean(dim=(0, -1))
+    return _induction(pattern, period, back=1 - period)
 
 
 def first_text_alone(pattern, period):
     """You looked at the first text only. Average over the whole batch."""
-    return _second_half(pattern, period, period - 1)[0].mean(dim=-1)
+    return _induction(pattern[:1], period)
+
+
+def scores_of_each_text(pattern, period):
+    """You have a row for each text. Average over the batch as well."""
+    return _induction(pattern, period, texts=lambda scores, dim: scores)
 
 
 def one_row_short(pattern, period):
     """You left out the first row of the second half. Its token has come before, too: the second
     half are the last `period` rows."""
-    return _diagonal(pattern, 1 - period)[..., 1 - period :].mean(dim=(0, -1))
+    return _induction(pattern, period, rows=slice(1 - period, None))
 
 
 def one_row_too_many(pattern, period):
     """You counted one row too many: the last word of the first half has not come before. The second
     half are the last `period` rows."""
-    return _diagonal(pattern, 1 - period)[..., -1 - period :].mean(dim=(0, -1))
+    return _induction(pattern, period, rows=slice(-1 - period, None))
 
 
 def heads_in_one(pattern, period):
     """One number is left: you averaged over heads, too. Average over texts and positions only."""
-    return _second_half(pattern, period, period - 1).mean()
+    return _induction(pattern, period).mean()
 
 
 def rows_taken_for_places_on_the_diagonal(pattern, period):
-    """You cut off the first `period` entries of the diagonal. It begins at row period - 1, and
-    what stands before the first half has rows, too: count from the end, [..., -period:]."""
-    return _diagonal(pattern, 1 - period)[..., period:].mean(dim=(0, -1))
+    """You cut off the first `period` entries of the diagonal. It begins further down than row 0,
+    and what stands before the first half has rows, too: count from the end, [..., -period:]."""
+    return _induction(pattern, period, rows=slice(period, None))
 
 
 def beginning_taken_for_words_of_the_list(pattern, period):
     """You began at row `period`. What stands before the first half has rows, too: the second half
     are the last `period` rows, counted from the end."""
-    return _diagonal(pattern, 1 - period)[..., 1:].mean(dim=(0, -1))
+    return _induction(pattern, period, rows=slice(1, None))
+
+
+def second_half_counted_from_the_beginning(pattern, period):
+    """You took the rows `period` to 2 · period - 1. What stands before the first half moves them:
+    the second half are the last `period` rows."""
+    return _induction(pattern, period, rows=slice(1, period + 1))
+
+
+def first_places_on_the_diagonal(pattern, period):
+    """You took the first `period` entries of the diagonal. It goes down row by row, and the second
+    half comes last."""
+    return _induction(pattern, period, rows=slice(period))
 
 
 def diagonal_of_the_rows_cut_out(pattern, period):
     """You cut out the rows of the second half first: then the diagonal begins elsewhere, as row 0
     is no longer position 0. Take the diagonal of the whole pattern, then its last entries."""
-    return _diagonal(pattern[:, :, -period:], 1 - period).mean(dim=(0, -1))
+    return _induction(pattern[:, :, -period:], period)
 
 
 def second_half_reading_itself(pattern, period):
     """You cut out rows and columns of the second half: what it reads there lies in the first.
     Keep all columns."""
-    return _diagonal(pattern[:, :, -period:, -period:], 1 - period).mean(dim=(0, -1))
+    return _induction(pattern[:, :, -period:, -period:], period)
 
 
 def last_row_lost(pattern, period):
     """You left out the last row: what came after its token is the first word of the second half.
     Keep those columns."""
-    return _second_half(pattern, period, period - 1)[..., :-1].mean(dim=(0, -1))
+    return _induction(pattern, period, rows=slice(-period, -1))
 
 
 INDUCTION_SCORES = Exercise(
@@ -744,17 +909,21 @@ INDUCTION_SCORES = Exercise(
     },
     mistakes=[
         offset_of_the_duplicate,
-        one_too_far,
+        one_too_far_back,
         first_half_counted,
         previous_token,
         induction_summed,
+        divided_by_the_whole_length,
         reads_the_future,
         first_text_alone,
+        scores_of_each_text,
         one_row_short,
         one_row_too_many,
         heads_in_one,
         rows_taken_for_places_on_the_diagonal,
         beginning_taken_for_words_of_the_list,
+        second_half_counted_from_the_beginning,
+        first_places_on_the_diagonal,
         diagonal_of_the_rows_cut_out,
         second_half_reading_itself,
         last_row_lost,
@@ -825,7 +994,9 @@ def head_kinds(
 
 def induction_for_duplicate(pattern, period, threshold):
     """Your duplicate scores are induction scores: period - 1 back. The same token stands `period`
-    back."""
+    back.
+
+    In A B C A B C the second A stands at 3. Where is the first A? Where what came after it?"""
     duplicate = _second_half(pattern, period, period - 1).mean(dim=(0, -1))
     return _table(pattern, period, threshold, duplicate)
 
@@ -838,7 +1009,9 @@ def duplicates_in_the_first_half(pattern, period, threshold):
 
 def first_position_counts_itself(pattern, period, threshold):
     """Your first-token scores are too high: the first position can read nothing but itself.
-    Leave its row out."""
+    Leave its row out.
+
+    What does row 0 of every pattern hold, whatever the head? What would that add to its mean?"""
     return _table(pattern, period, threshold, first=pattern[:, :, :, 0].mean(dim=(0, -1)))
 
 
@@ -857,7 +1030,10 @@ def second_half_only(pattern, period, threshold):
 
 def resting_wins(pattern, period, threshold):
     """You let the highest of all four scores decide. A head that rests on the first token half of
-    the time can still do something else: "first" is only for heads that do nothing else."""
+    the time can still do something else: "first" is only for heads that do nothing else.
+
+    A head gives the first token 0.55 and does induction with 0.4, and the threshold is 0.3. What
+    do you call it? And what does your code?"""
 
     def kinds(looking, first, threshold):
         highest, place = torch.cat([looking, first[:, None]], dim=1).max(dim=-1)
@@ -884,8 +1060,22 @@ def no_first_heads(pattern, period, threshold):
     )
 
 
+def first_and_none_swapped(pattern, period, threshold):
+    """Your 3 and 4 are swapped: 3 is a head that rests on the first token, 4 one that has no
+    name."""
+
+    def kinds(looking, first, threshold):
+        found = _kinds(looking, first, threshold)
+        return torch.where(found > 2, 7 - found, found)
+
+    return _table(pattern, period, threshold, kinds=kinds)
+
+
 def first_that_reaches_it(pattern, period, threshold):
-    """Where two scores reach the threshold you took the one that comes first. Take the highest."""
+    """Where two scores reach the threshold you took the one that comes first. Take the highest.
+
+    A chain of if and elif stops at the first that is true. Which question has to be asked before:
+    which score is highest, or whether it is high enough?"""
 
     def kinds(looking, first, threshold):
         reached = (looking >= threshold).int()
@@ -968,13 +1158,14 @@ HEAD_KINDS = Exercise(
         resting_wins,
         threshold_ignored,
         no_first_heads,
+        first_and_none_swapped,
         first_that_reaches_it,
+        names_for_places,  # before what changes the places, which names cannot
         kinds_counted_from_one,
         own_token_for_duplicate,
         resting_comes_first,
         previous_over_the_second_half,
         another_order_of_kinds,
-        names_for_places,
     ],
     variants=[
         lambda pattern, period, threshold: _table(pattern, period, threshold),
@@ -1001,13 +1192,29 @@ HEAD_KINDS = Exercise(
 # 2.7
 
 
-def _losses(by_position: Tensor, period: int, start: int = 1) -> dict[str, object]:
-    words = by_position[-2 * period :]
+def _greatest_fall(words: Tensor) -> int:
+    return int((words[:-1] - words[1:]).argmax()) + 1
+
+
+ALL, AFTER_THE_FIRST = slice(None), slice(1, None)
+
+
+def _losses(
+    losses,
+    period,
+    *,
+    kept=None,
+    first=AFTER_THE_FIRST,
+    second=AFTER_THE_FIRST,
+    half=torch.mean,
+    fall=_greatest_fall,
+):
+    words = losses.mean(dim=0)[slice(-2 * period, None) if kept is None else kept]
     return {
         "by position": words,
-        "first time": words[start:period].mean(),
-        "second time": words[period + start :].mean(),
-        "falls at": int((words[:-1] - words[1:]).argmax()) + 1,
+        "first time": half(words[:period][first]),
+        "second time": half(words[period:][second]),
+        "falls at": fall(words),
     }
 
 
@@ -1025,98 +1232,113 @@ def loss_on_repeats(
     }
 
 
-def first_word_of_the_second_half_counted(losses, period):
+def first_words_counted(losses, period):
     """Your second mean is too high: nothing tells the model that the list starts again, so the
-    first word of the second half is a free guess. Start at the second word, in both halves."""
-    return _losses(losses.mean(dim=0), period, start=0)
+    first word of the second half is a free guess. Start at the second word, in both halves.
+
+    In A B C A B C, what could have told you the second A? And the second B?"""
+    return _losses(losses, period, first=ALL, second=ALL)
 
 
 def beginning_taken_for_words(losses, period):
     """You began at the first guess, which is about the text's beginning. The words are the last 2
-    · period guesses: count from the end."""
-    return _losses(losses.mean(dim=0)[: 2 * period], period)
+    · period guesses: count from the end.
+
+    The beginning has its own guesses, and how many depends on how long it is. Which end of the row
+    is the same however long it is?"""
+    return _losses(losses, period, kept=slice(2 * period))
 
 
 def halves_swapped(losses, period):
     """ "first time" and "second time" are swapped."""
-    found = _losses(losses.mean(dim=0), period)
+    found = _losses(losses, period)
     return found | {"first time": found["second time"], "second time": found["first time"]}
 
 
 def falls_one_too_early(losses, period):
     """You give the last place before the fall. Wanted is the first place where the loss is low:
-    the difference of entries i and i + 1 belongs to i + 1."""
-    found = _losses(losses.mean(dim=0), period)
+    the difference of entries i and i + 1 belongs to i + 1.
+
+    Try it by hand on losses of 5, 5, 1, 1: at which place is it low for the first time, and which
+    entry of the three differences says so?"""
+    found = _losses(losses, period)
     return found | {"falls at": found["falls at"] - 1}
 
 
 def rises_at(losses, period):
-    """You found the greatest rise: a fall is the entry before minus the entry after."""
-    found = _losses(losses.mean(dim=0), period)
-    words = found["by position"]
-    return found | {"falls at": int((words[1:] - words[:-1]).argmax()) + 1}
+    """You found the greatest rise: a fall is the entry before minus the entry after.
+
+    diff() is the entry after minus the entry before. What sign has a fall in it?"""
+    return _losses(losses, period, fall=lambda words: int(words.diff().argmax()) + 1)
 
 
 def lowest_for_fall(losses, period):
     """You give the place of the lowest loss. Wanted is where it falls most from one word to the
     next."""
-    found = _losses(losses.mean(dim=0), period)
-    return found | {"falls at": int(found["by position"].argmin())}
+    return _losses(losses, period, fall=lambda words: int(words.argmin()))
 
 
 def place_in_the_text(losses, period):
     """Your place counts the beginning of the text as well. Count among the 2 · period words,
     from 0."""
-    found = _losses(losses.mean(dim=0), period)
+    found = _losses(losses, period)
     return found | {"falls at": found["falls at"] + losses.shape[1] - 2 * period}
+
+
+def searched_in_the_whole_text(losses, period):
+    """Your fall lies in the text's beginning, or counts from there. Look among the 2 · period words
+    alone, and count from their first."""
+    return _losses(losses, period) | {"falls at": _greatest_fall(losses.mean(dim=0))}
 
 
 def added_for_averaged(losses, period):
     """Your halves are sums. Take means, in nats per word."""
-    found = _losses(losses.mean(dim=0), period)
-    n_words = period - 1
-    return found | {
-        "first time": found["first time"] * n_words,
-        "second time": found["second time"] * n_words,
-    }
+    return _losses(losses, period, half=torch.sum)
 
 
 def texts_not_averaged(losses, period):
     """Your curve is that of the first text alone: average over the batch."""
-    return _losses(losses[0], period)
+    return _losses(losses[:1], period)
 
 
 def first_half_from_its_first_word(losses, period):
     """Your first mean counts the first word. Leave out the first word of both halves, so that they
     are means over the same words."""
-    found = _losses(losses.mean(dim=0), period)
-    return found | {"first time": found["by position"][:period].mean()}
+    return _losses(losses, period, first=ALL)
+
+
+def second_half_from_its_first_word(losses, period):
+    """Your second mean counts the first word, which nothing announces: it is a free guess. Leave
+    out the first word of both halves."""
+    return _losses(losses, period, second=ALL)
+
+
+def last_words_left_out(losses, period):
+    """You left out the last word of each half. It is the first that cannot be known."""
+    return _losses(losses, period, first=slice(-1), second=slice(-1))
 
 
 def words_counted_from_one(losses, period):
     """Your place is one too high: the words are counted from 0."""
-    found = _losses(losses.mean(dim=0), period)
+    found = _losses(losses, period)
     return found | {"falls at": found["falls at"] + 1}
 
 
 def greatest_change(losses, period):
     """You found the greatest change, up or down. Wanted is the greatest fall: no abs()."""
-    found = _losses(losses.mean(dim=0), period)
-    return found | {"falls at": int(found["by position"].diff().abs().argmax()) + 1}
+    return _losses(losses, period, fall=lambda words: int(words.diff().abs().argmax()) + 1)
 
 
 def beginning_in_the_curve(losses, period):
     """Your curve is too long: the first guesses are about the text's beginning. Keep the last
     2 · period."""
-    return _losses(losses.mean(dim=0), period) | {"by position": losses.mean(dim=0)}
+    return _losses(losses, period) | {"by position": losses.mean(dim=0)}
 
 
 def searched_in_the_second_half(losses, period):
     """You looked for the fall in the second half only. Look at all the words: where it lies is a
     finding."""
-    found = _losses(losses.mean(dim=0), period)
-    again = found["by position"][period:]
-    return found | {"falls at": int((again[:-1] - again[1:]).argmax()) + 1 + period}
+    return _losses(losses, period, fall=lambda words: period + _greatest_fall(words[period:]))
 
 
 LOSS_ON_REPEATS = Exercise(
@@ -1133,16 +1355,19 @@ LOSS_ON_REPEATS = Exercise(
         "one token in front": (3 * normal((4, 10), seed=12)[0].abs(), 5),
     },
     mistakes=[
-        first_word_of_the_second_half_counted,
+        first_words_counted,
         beginning_taken_for_words,
         halves_swapped,
         falls_one_too_early,
         rises_at,
         lowest_for_fall,
         place_in_the_text,
+        searched_in_the_whole_text,
         added_for_averaged,
         texts_not_averaged,
         first_half_from_its_first_word,
+        second_half_from_its_first_word,
+        last_words_left_out,
         words_counted_from_one,
         greatest_change,
         beginning_in_the_curve,
@@ -1178,10 +1403,17 @@ LOSS_ON_REPEATS = Exercise(
 # 2.8
 
 
-def _lens(streams, w, b, eps, W_U, scale_of=slice(-1, None), centred=True) -> Tensor:
+def _root(variance: Tensor, eps: float) -> Tensor:
+    return (variance + eps).sqrt()
+
+
+def _lens(
+    streams, w, b, eps, W_U, *, which=-1, centred=None, measured=None, correction=0, scale=_root
+) -> Tensor:
     middle = streams - streams.mean(dim=-1, keepdim=True)
-    scale = (middle[scale_of].pow(2).mean(dim=-1, keepdim=True) + eps).sqrt()
-    return ((middle if centred else streams) / scale * w + b) @ W_U
+    seen = (middle if measured is None else measured)[which]
+    variance = seen.pow(2).sum(dim=-1, keepdim=True) / (seen.shape[-1] - correction)
+    return ((middle if centred is None else centred) / scale(variance, eps) * w + b) @ W_U
 
 
 def logit_lens(
@@ -1206,13 +1438,15 @@ def no_final_layer_norm(streams, w, b, eps, W_U):
 
 def its_own_scale(streams, w, b, eps, W_U):
     """Each of your streams is divided by its own scale. That is a convention, too, but here all are
-    divided by the last one's, so that the step from row to row is what a layer added."""
-    return _lens(streams, w, b, eps, W_U, scale_of=slice(None))
+    divided by the last one's, so that the step from row to row is what a layer added.
+
+    How many numbers is your scale? Print its shape. How many should it be?"""
+    return _lens(streams, w, b, eps, W_U, which=slice(None))
 
 
 def scale_of_the_first(streams, w, b, eps, W_U):
     """You divided by the first stream's scale. The model's own LayerNorm read the last one."""
-    return _lens(streams, w, b, eps, W_U, scale_of=slice(0, 1))
+    return _lens(streams, w, b, eps, W_U, which=0)
 
 
 def last_layer_first(streams, w, b, eps, W_U):
@@ -1222,15 +1456,13 @@ def last_layer_first(streams, w, b, eps, W_U):
 
 def stream_not_centred(streams, w, b, eps, W_U):
     """You did not subtract each stream's mean: LayerNorm centres before it divides."""
-    return _lens(streams, w, b, eps, W_U, centred=False)
+    return _lens(streams, w, b, eps, W_U, centred=streams)
 
 
 def last_mean_for_all(streams, w, b, eps, W_U):
     """You subtracted the last stream's mean from all. Only the scale is borrowed: each stream has a
     mean of its own."""
-    middle = streams - streams[-1].mean()
-    scale = ((streams[-1] - streams[-1].mean()).pow(2).mean() + eps).sqrt()
-    return (middle / scale * w + b) @ W_U
+    return _lens(streams, w, b, eps, W_U, centred=streams - streams[-1].mean())
 
 
 def no_stretch_and_shift(streams, w, b, eps, W_U):
@@ -1241,6 +1473,11 @@ def no_stretch_and_shift(streams, w, b, eps, W_U):
 def shift_left_out(streams, w, b, eps, W_U):
     """You left out b: after · w comes + b, in every row."""
     return _lens(streams, w, torch.zeros_like(b), eps, W_U)
+
+
+def shifted_before_stretched(streams, w, b, eps, W_U):
+    """You multiplied b by w as well. First · w, then + b."""
+    return _lens(streams, w, b * w, eps, W_U)
 
 
 def probabilities_for_logits(streams, w, b, eps, W_U):
@@ -1256,8 +1493,7 @@ def only_the_last(streams, w, b, eps, W_U):
 
 def variance_for_scale(streams, w, b, eps, W_U):
     """You divided by the variance. The scale is its root."""
-    centred = streams - streams.mean(dim=-1, keepdim=True)
-    return (centred / (centred[-1].pow(2).mean() + eps) * w + b) @ W_U
+    return _lens(streams, w, b, eps, W_U, scale=torch.add)
 
 
 def eps_left_out(streams, w, b, eps, W_U):
@@ -1267,49 +1503,53 @@ def eps_left_out(streams, w, b, eps, W_U):
 
 def unbiased_variance(streams, w, b, eps, W_U):
     """Your scale is a little too large: .var() and .std() divide by d_model - 1 unless you say
-    correction=0."""
-    centred = streams - streams.mean(dim=-1, keepdim=True)
-    return (centred / (streams[-1].var() + eps).sqrt() * w + b) @ W_U
+    correction=0.
+
+    Dividing by one less is for guessing the variance of many numbers from a few of them. Are the
+    d_model numbers of a stream a few of many?"""
+    return _lens(streams, w, b, eps, W_U, correction=1)
 
 
 def eps_outside_the_root(streams, w, b, eps, W_U):
     """You added eps to the root. It is added to the variance, under the root."""
-    centred = streams - streams.mean(dim=-1, keepdim=True)
-    return (centred / (centred[-1].pow(2).mean().sqrt() + eps) * w + b) @ W_U
+    return _lens(streams, w, b, eps, W_U, scale=lambda variance, eps: variance.sqrt() + eps)
 
 
 def scale_of_the_stream_as_it_is(streams, w, b, eps, W_U):
     """Your scale is that of the last stream before you centred it: take the mean of the squares
     after subtracting the mean."""
-    centred = streams - streams.mean(dim=-1, keepdim=True)
-    return (centred / (streams[-1].pow(2).mean() + eps).sqrt() * w + b) @ W_U
+    return _lens(streams, w, b, eps, W_U, measured=streams)
 
 
 def length_for_scale(streams, w, b, eps, W_U):
     """You divided by the last stream's length. The scale is the root of the *mean* of the squares:
     smaller by √d_model."""
-    centred = streams - streams.mean(dim=-1, keepdim=True)
-    return (centred / (centred[-1].pow(2).sum() + eps).sqrt() * w + b) @ W_U
+    return _lens(streams, w, b, eps, W_U, scale=lambda variance, eps: _root(len(w) * variance, eps))
 
 
 def one_mean_for_all_streams(streams, w, b, eps, W_U):
     """You subtracted one mean from all streams: .mean() without dim averages over everything. Say
-    dim=-1, keepdim=True."""
+    dim=-1, keepdim=True.
+
+    A mean for each stream has the shape [stream 1]. Print the shape of yours."""
     centred = streams - streams.mean()
-    return (centred / (centred[-1].pow(2).mean() + eps).sqrt() * w + b) @ W_U
+    return _lens(streams, w, b, eps, W_U, centred=centred, measured=centred)
 
 
 def mean_stream_subtracted(streams, w, b, eps, W_U):
     """You subtracted the mean over streams. Each stream's own d_model numbers are centred:
     dim=-1, keepdim=True."""
     centred = streams - streams.mean(dim=0)
-    return (centred / (centred[-1].pow(2).mean() + eps).sqrt() * w + b) @ W_U
+    return _lens(streams, w, b, eps, W_U, centred=centred, measured=centred)
 
 
 def one_scale_from_all_streams(streams, w, b, eps, W_U):
     """Your scale mixes all streams: take it from the last one, streams[-1]."""
-    centred = streams - streams.mean(dim=-1, keepdim=True)
-    return (centred / (centred.pow(2).mean() + eps).sqrt() * w + b) @ W_U
+
+    def scale(variances, eps):
+        return _root(variances.mean(), eps)
+
+    return _lens(streams, w, b, eps, W_U, which=slice(None), scale=scale)
 
 
 def streams_added_up(streams, w, b, eps, W_U):
@@ -1339,6 +1579,7 @@ LOGIT_LENS = Exercise(
         last_mean_for_all,
         no_stretch_and_shift,
         shift_left_out,
+        shifted_before_stretched,
         probabilities_for_logits,
         only_the_last,
         variance_for_scale,
@@ -1394,18 +1635,30 @@ def as_a_hook(
     return function(z.clone(), None, head, by_mean)
 
 
-def _ablated(z, head, new) -> Tensor:
+def _mean_vector(here: Tensor) -> Tensor:
+    return here.mean(dim=(0, 1))
+
+
+def _ablated(z, head, by_mean, *, axis=2, at=slice(None), average=_mean_vector) -> Tensor:
     ablated = z.clone()
-    ablated[:, :, head] = new
+    here = ablated.select(axis, head)
+    here[:, at] = average(here) if by_mean else 0
     return ablated
 
 
 def position_for_head(z, hook, head, by_mean):
     """You silenced a position, in all heads: z is [batch pos head d_head], so heads are the third
-    axis."""
-    ablated = z.clone()
-    ablated[:, head] = z[:, head].mean(dim=(0, 1)) if by_mean else 0
-    return ablated
+    axis.
+
+    No error came, because there is a position of that number, too. How many colons stand before
+    `head` in your brackets, and how many axes before the head's?"""
+    return _ablated(z, head, by_mean, axis=1)
+
+
+def last_position_alone(z, hook, head, by_mean):
+    """You silenced the head at the last position alone. What it brings to the others is read by
+    later layers: replace it everywhere."""
+    return _ablated(z, head, by_mean, at=slice(-1, None))
 
 
 def every_head_ablated(z, hook, head, by_mean):
@@ -1415,42 +1668,45 @@ def every_head_ablated(z, hook, head, by_mean):
 
 def all_but_the_head(z, hook, head, by_mean):
     """You kept this head and silenced the others: it is the other way round."""
-    new = z.mean(dim=(0, 1), keepdim=True).expand_as(z) if by_mean else torch.zeros_like(z)
-    return _ablated(new, head, z[:, :, head])
+    others = every_head_ablated(z, hook, head, by_mean)
+    others[:, :, head] = z[:, :, head]
+    return others
 
 
 def zero_whatever_is_asked(z, hook, head, by_mean):
     """You always put 0. With by_mean the head says what it says on average."""
-    return _ablated(z, head, 0)
+    return _ablated(z, head, False)
 
 
 def mean_whatever_is_asked(z, hook, head, by_mean):
     """You always put the mean. Without by_mean it is 0."""
-    return _ablated(z, head, z[:, :, head].mean(dim=(0, 1)))
+    return _ablated(z, head, True)
 
 
 def one_mean_for_the_whole_head(z, hook, head, by_mean):
     """You took one number for the head. What it says on average is a vector: d_head numbers, each
-    the mean over texts and positions."""
-    return _ablated(z, head, z[:, :, head].mean() if by_mean else 0)
+    the mean over texts and positions.
+
+    .mean() without dim averages over every axis. Which axis of [batch pos d_head] shall stay?"""
+    return _ablated(z, head, by_mean, average=torch.mean)
 
 
 def mean_at_each_position(z, hook, head, by_mean):
     """Your mean runs over texts alone, so it still says at which position one is. Average over
     positions, too."""
-    return _ablated(z, head, z[:, :, head].mean(dim=0) if by_mean else 0)
+    return _ablated(z, head, by_mean, average=lambda here: here.mean(dim=0))
 
 
 def mean_of_each_text(z, hook, head, by_mean):
     """Your mean runs over positions alone, so it still tells the texts apart. Average over texts,
     too."""
-    return _ablated(z, head, z[:, :, head].mean(dim=1, keepdim=True) if by_mean else 0)
+    return _ablated(z, head, by_mean, average=lambda here: here.mean(dim=1, keepdim=True))
 
 
 def mean_of_the_other_heads(z, hook, head, by_mean):
     """You put the mean over all heads there. Heads speak different languages: it has to be this
     head's own mean."""
-    return _ablated(z, head, z.mean(dim=(0, 1, 2)) if by_mean else 0)
+    return _ablated(z, head, by_mean, average=lambda here: z.mean(dim=(0, 1, 2)))
 
 
 def nothing_ablated(z, hook, head, by_mean):
@@ -1460,34 +1716,36 @@ def nothing_ablated(z, hook, head, by_mean):
 
 def head_only_returned(z, hook, head, by_mean):
     """You returned this head alone. A hook returns the whole activation, all heads, changed or
-    not."""
-    return z.mean(dim=(0, 1))[head].expand_as(z[:, :, head]) if by_mean else 0 * z[:, :, head]
+    not.
+
+    What a hook returns goes on in the activation's place. What would the next step do with the
+    other heads if they were gone?"""
+    return _ablated(z, head, by_mean)[:, :, head]
 
 
 def last_axis_taken_for_heads(z, hook, head, by_mean):
     """You silenced one number of each head: [..., head] is the last axis, d_head. Heads are the
     third."""
-    ablated = z.clone()
-    ablated[..., head] = z[..., head].mean(dim=(0, 1)) if by_mean else 0
-    return ablated
+    return _ablated(z, head, by_mean, axis=3)
 
 
 def zero_and_mean_swapped(z, hook, head, by_mean):
     """It is the other way round: the mean where by_mean is True, 0 where it is False."""
-    return ablate_head(z, hook, head, not by_mean)
+    return _ablated(z, head, not by_mean)
 
 
 def mean_over_d_head(z, hook, head, by_mean):
     """Your mean runs over the head's numbers, so it still differs from position to position. The
     mean over texts and positions is dim=(0, 1) of z[:, :, head]."""
-    return _ablated(z, head, z[:, :, head].mean(dim=-1, keepdim=True) if by_mean else 0)
+    return _ablated(z, head, by_mean, average=lambda here: here.mean(dim=-1, keepdim=True))
 
 
 def mean_taken_away(z, hook, head, by_mean):
     """You subtracted the mean: what is special about the position is left, and that is what should
-    go. Put the mean in its place."""
-    here = z[:, :, head]
-    return _ablated(z, head, here - here.mean(dim=(0, 1)) if by_mean else 0)
+    go. Put the mean in its place.
+
+    After your ablation, do two positions still differ in this head's z? Should they?"""
+    return _ablated(z, head, by_mean, average=lambda here: here - _mean_vector(here))
 
 
 ABLATE_HEAD = Exercise(
@@ -1502,6 +1760,7 @@ ABLATE_HEAD = Exercise(
     },
     mistakes=[
         position_for_head,
+        last_position_alone,
         every_head_ablated,
         all_but_the_head,
         zero_whatever_is_asked,
@@ -1548,19 +1807,24 @@ ABLATE_HEAD = Exercise(
 # 2.10
 
 
-def _pairs(tokens, occurrence=-1, shift=1) -> list[tuple[int, int]]:
+def _pairs(tokens, which=slice(-1, None), shift=1) -> list[tuple[int, int]]:
     """(position that reads, position that is read) for each token that has come before."""
     found = []
     for now, token in enumerate(tokens.tolist()):
         earlier = [pos for pos in range(now) if tokens[pos] == token]
-        if earlier:
-            found.append((now, earlier[occurrence] + shift))
+        found += [(now, pos + shift) for pos in earlier[which]]
     return found
 
 
-def _mean_over(patterns, pairs) -> Tensor:
-    reads, is_read = zip(*pairs, strict=True)
-    return patterns[:, :, list(reads), list(is_read)].mean(dim=-1)
+def _picked(patterns, reads, is_read) -> Tensor:
+    return patterns[:, :, reads, is_read]
+
+
+def _on_text(
+    patterns, tokens, *, which=slice(-1, None), shift=1, pick=_picked, average=torch.mean
+) -> Tensor:
+    reads, is_read = map(list, zip(*_pairs(tokens, which, shift), strict=True))
+    return average(pick(patterns, reads, is_read), dim=-1)
 
 
 def induction_on_text(
@@ -1578,75 +1842,90 @@ def induction_on_text(
 
 def reads_the_occurrence_itself(patterns, tokens):
     """You measured reading from the last occurrence itself: duplicate-token heads do that. Read one
-    position further."""
-    return _mean_over(patterns, _pairs(tokens, shift=0))
+    position further.
+
+    The head is to say what came next the last time. Where does that stand?"""
+    return _on_text(patterns, tokens, shift=0)
 
 
 def reads_before_the_occurrence(patterns, tokens):
     """You read the token before the last occurrence. Wanted is the one after it: + 1."""
-    pairs = _pairs(tokens, shift=-1)
-    return _mean_over(patterns, pairs)
+    return _on_text(patterns, tokens, shift=-1)
 
 
 def first_occurrence_taken(patterns, tokens):
     """Where a token has come several times, you took the first time. Take the last time before this
-    position."""
-    return _mean_over(patterns, _pairs(tokens, occurrence=0))
+    position.
+
+    .index(...) and a loop with `break` find the first one. What do you get if you search from the
+    other end, or keep a list of all?"""
+    return _on_text(patterns, tokens, which=slice(1))
 
 
 def every_position_counted(patterns, tokens):
     """Your scores are too small: you divided by all positions. Only those count whose token has
     come before."""
-    pairs = _pairs(tokens)
-    return _mean_over(patterns, pairs) * len(pairs) / len(tokens)
+
+    def average(picked, dim):
+        return picked.sum(dim) / len(tokens)
+
+    return _on_text(patterns, tokens, average=average)
 
 
 def what_is_read_comes_later(patterns, tokens):
     """All your scores are 0: what you read lies later. Either rows and columns are swapped (the row
     reads), or each position found itself: look for its token among the positions before it."""
-    return _mean_over(patterns.mT, _pairs(tokens))
+    return _on_text(patterns.mT, tokens)
 
 
 def found_by_the_next_token(patterns, tokens):
     """You looked for the last time that the *next* token came. The head does not know it yet: look
-    for the present token, and read one further."""
+    for the present token, and read one further.
+
+    At the text's last position there is no next token, and the head still has to say one. What does
+    it know there?"""
     later = [(now - 1, pos) for now, pos in _pairs(tokens, shift=0) if pos < now]
-    return _mean_over(patterns, later)
+    return _picked(patterns, *map(list, zip(*later, strict=True))).mean(dim=-1)
 
 
 def summed_over_text(patterns, tokens):
     """You added up over the text. Take the mean, so that a score lies between 0 and 1."""
-    pairs = _pairs(tokens)
-    return _mean_over(patterns, pairs) * len(pairs)
+    return _on_text(patterns, tokens, average=torch.sum)
 
 
 def last_repeat_only(patterns, tokens):
     """You counted the last repetition only. Average over every position whose token has come
     before."""
-    return _mean_over(patterns, _pairs(tokens)[-1:])
+    return _on_text(patterns, tokens, average=lambda picked, dim: picked[..., -1])
 
 
 def every_earlier_occurrence(patterns, tokens):
     """You counted each earlier occurrence. Take the last one alone."""
-    pairs = [
-        (now, pos + 1)
-        for now in range(len(tokens))
-        for pos in range(now)
-        if tokens[pos] == tokens[now]
-    ]
-    return _mean_over(patterns, pairs)
+    return _on_text(patterns, tokens, which=slice(None))
+
+
+def tensors_for_keys(patterns, tokens):
+    """All your scores are NaN, the mean of nothing: no token was found again. As keys of a dict, or
+    in a set, two tensors are never the same: take tokens.tolist()."""
+    return _picked(patterns, [], []).mean(dim=-1)
 
 
 def text_heads_averaged(patterns, tokens):
     """You have one number a layer: keep the heads apart."""
-    return induction_on_text(patterns, tokens).mean(dim=1)
+    return _on_text(patterns, tokens).mean(dim=1)
 
 
 def every_pair_of_rows_and_columns(patterns, tokens):
     """You averaged each of the rows with each of the columns. Rows and columns belong together in
-    pairs: index both in the same brackets."""
-    reads, is_read = zip(*_pairs(tokens), strict=True)
-    return patterns[:, :, list(reads)][..., list(is_read)].mean(dim=(-2, -1))
+    pairs: index both in the same brackets.
+
+    With x of 5 by 5, print x[[1, 2]][:, [3, 4]].shape and x[[1, 2], [3, 4]].shape. Which has one
+    entry for each pair?"""
+
+    def pick(patterns, reads, is_read):
+        return patterns[:, :, reads][..., is_read].flatten(-2)
+
+    return _on_text(patterns, tokens, pick=pick)
 
 
 INDUCTION_ON_TEXT = Exercise(
@@ -1670,6 +1949,7 @@ INDUCTION_ON_TEXT = Exercise(
         summed_over_text,
         last_repeat_only,
         every_earlier_occurrence,
+        tensors_for_keys,
         text_heads_averaged,
         every_pair_of_rows_and_columns,
     ],
@@ -1679,10 +1959,7 @@ INDUCTION_ON_TEXT = Exercise(
         ).mean(dim=0),
     ],
     hints=[
-        (
-            "Go through the positions. For each, list the earlier ones that hold the same token. "
-            "(As keys of a dict take tokens.tolist(): two tensors are never the same key.)"
-        ),
+        "Go through the positions. For each, list the earlier ones that hold the same token.",
         "Where the list is not empty, its last entry + 1 is the position to be read.",
         (
             "Collect the reading positions and the read ones in two lists of one length: "
@@ -1719,23 +1996,24 @@ QUIZZES = (
                 "[2, 10, 768]",
                 False,
                 "That is a vector of the residual stream, such as hook_attn_out. z comes before "
-                "W_O, while the heads are still apart (12 · 64 happens to be 768).",
+                "W_O, which is what makes such a vector (12 · 64 happens to be 768).",
             ),
             Option(
                 "[2, 12, 10, 64]",
                 False,
-                "Patterns have their heads in second place; q, k, v and z have them in third.",
+                "The right sizes in a wrong order: among the hooks of attention, only attn_scores "
+                "and pattern have the heads in second place.",
+            ),
+            Option(
+                "[2, 12, 10, 10]",
+                False,
+                "That is the pattern: for each head a square of positions that read and are read.",
             ),
             Option(
                 "[2, 10, 12, 64]",
                 True,
                 "[batch pos head d_head], as for q, k and v: at each position each head has brought"
                 " a vector.",
-            ),
-            Option(
-                "[2, 12, 10, 10]",
-                False,
-                "That is the pattern: for each head a square of positions that read and are read.",
             ),
         ),
     ),
@@ -1749,55 +2027,56 @@ QUIZZES = (
             Option(
                 'A previous-token head, reading " Later"',
                 False,
-                "It reads what stands just before, which says nothing about Jones. It did its part "
-                'earlier: at " Jones" it noted that " Mr" stood before.',
-            ),
-            Option(
-                'A duplicate-token head, reading the first " Mr"',
-                False,
-                'It finds that " Mr" has come before, and could tell where. But what it brings '
-                'from there is about " Mr".',
+                'It reads what stands next to the last token, and " Later" says nothing of Jones: '
+                "whoever was met, it would be the same word.",
             ),
             Option(
                 'An induction head, reading " Jones"',
                 True,
-                'It reads the token that came after the last " Mr" and can copy it. To find it, '
-                "it needs the note that the previous-token head left there.",
+                'It reads the token that came after the last " Mr" and can copy it. To find it, it '
+                "needs the note that a previous-token head left there.",
             ),
             Option(
-                "A head that rests, reading the first token",
+                'A duplicate-token head, reading the first " Mr"',
                 False,
-                "The first token knows nothing of what follows it: there is nothing to bring.",
+                'It finds that " Mr" has come before, and could tell where. But what it brings from'
+                ' there is about " Mr".',
+            ),
+            Option(
+                'An induction head, reading the first " Mr"',
+                False,
+                "A head that looks for the present token itself is no induction head, and has "
+                'another name. What it copies is " Mr".',
             ),
         ),
     ),
     Quiz(
         id="2-c",
         question=(
-            "Someone draws words evenly from a list of 124 and knows nothing else. What is the "
-            "lowest mean loss of a guess at the next word, in nats (two decimals)?"
+            "A word is drawn evenly from a list of 124. A model knows the list and nothing else. "
+            "What is the lowest mean loss that its guess can have, in nats (two decimals)?"
         ),
         number=math.log(124),
         tolerance=0.01,
+        slips={
+            1 / 124: "That is the probability of each word. How much does one surprise?",
+            124.0: "That is among how many words it guesses. How much does one surprise?",
+            math.log(1701): "That is for a guess among all 1,701 tokens, but the list is known.",
+            math.log(50257): "That is for a guess among all 50,257 tokens; the list is known.",
+        },
         why=(
-            "ln 124 = 4.82. In the first half of our lists nobody can do much better: all one can "
-            "know is that no word comes twice. What is below it in the second half, the model took "
-            "from the text itself."
+            "-ln(1 / 124) = ln 124 = 4.82. In the first half of our lists nobody can do much "
+            "better: all one can know is that no word comes twice. What is below it in the second "
+            "half, the model took from the text itself."
         ),
     ),
     Quiz(
         id="2-d",
         question=(
-            "A head has an induction score of 0.9. You ablate it and the loss on the second half "
-            "hardly moves. Which conclusions hold?"
+            "On lists of 20 words that come twice, a head has an induction score of 0.9. You ablate"
+            " it, and the second half costs 0.5 nats a word, as before. Which conclusions hold?"
         ),
         options=(
-            Option(
-                "The score is wrong: an induction head must be needed.",
-                False,
-                "The score says where a head looks. Whether the model needs what it brings is "
-                "another question, and only an intervention answers it.",
-            ),
             Option(
                 "Other heads may bring the same thing.",
                 True,
@@ -1805,15 +2084,27 @@ QUIZZES = (
                 "(chapter 3).",
             ),
             Option(
-                "What it reads there may not be what it brings to the logits.",
-                True,
-                "The pattern is half of a head. What it moves is decided by W_V and W_O "
-                "(chapter 4).",
+                "The score is wrong: an induction head must be needed.",
+                False,
+                "The score says where the head looks, and it does look there. Being needed is "
+                "another question, which only an intervention answers.",
             ),
             Option(
-                "The model does not do induction on this text.",
+                "It may write little of what it reads there.",
+                True,
+                "The pattern is half of a head. What it moves is decided by W_V and W_O (chapter "
+                "4).",
+            ),
+            Option(
+                "The model does no induction on this text.",
                 False,
-                "The loss of the second half is still low: something does it.",
+                "Who knows which 20 words came, and not what came after what, pays about ln 20 = 3 "
+                "nats a word.",
+            ),
+            Option(
+                "The head is of no use on any text.",
+                False,
+                "One kind of text was tried. What is idle here may be needed on another.",
             ),
         ),
     ),

@@ -34,80 +34,91 @@ def residual_parts(
     return torch.stack([cache[name][:, -1] for name in names])
 
 
-def _writes(cache, n_layers, written=("attn_out", "mlp_out"), start=("embed", "pos_embed")):
-    names = [f"hook_{name}" for name in start]
-    for layer in range(n_layers):
+AT_LAST_POSITION = (slice(None), -1)
+
+
+def _writes(
+    cache, n_layers, *, written=("attn_out", "mlp_out"), start=2, first=0, at=AT_LAST_POSITION
+):
+    """`residual_parts` with each of its choices open, as such functions are in what follows."""
+    names = ["hook_embed", "hook_pos_embed"][:start]
+    for layer in range(first, n_layers):
         names += [f"blocks.{layer}.hook_{name}" for name in written]
-    return torch.stack([cache[name] for name in names])
+    return torch.stack([cache[name][at] for name in names])
 
 
 def embeddings_left_out(cache, n_layers):
     """Your parts lack the two embeddings: the stream starts as token vector plus position vector,
     before any layer has written."""
-    return _writes(cache, n_layers, start=())[:, :, -1]
+    return _writes(cache, n_layers, start=0)
 
 
 def positions_left_out(cache, n_layers):
     """One part is missing: hook_pos_embed, the vector of the position, comes second."""
-    return _writes(cache, n_layers, start=["embed"])[:, :, -1]
+    return _writes(cache, n_layers, start=1)
 
 
 def mlps_left_out(cache, n_layers):
     """You have the attention layers only. The MLP of each layer writes too: hook_mlp_out."""
-    return _writes(cache, n_layers, ["attn_out"])[:, :, -1]
+    return _writes(cache, n_layers, written=["attn_out"])
 
 
 def streams_for_writes(cache, n_layers):
     """Your parts are the stream after each step, so that everything is counted again and again.
-    Take what was added: hook_attn_out and hook_mlp_out."""
-    return _writes(cache, n_layers, ["resid_mid", "resid_post"])[:, :, -1]
+    Take what was added: hook_attn_out and hook_mlp_out.
+
+    Add up your parts and compare with the last resid_post. How often is the token's vector in the
+    sum?"""
+    return _writes(cache, n_layers, written=["resid_mid", "resid_post"])
 
 
 def first_position(cache, n_layers):
     """These parts were written at the first position. The answer is read off at the last one:
     [:, -1]."""
-    return _writes(cache, n_layers)[:, :, 0]
+    return _writes(cache, n_layers, at=(slice(None), 0))
 
 
 def every_position(cache, n_layers):
     """You kept all positions. Take the last one of each activation: [:, -1]."""
-    return _writes(cache, n_layers)
+    return _writes(cache, n_layers, at=slice(None))
 
 
 def last_prompt_for_last_position(cache, n_layers):
     """You indexed the batch: activations are [batch pos d_model], so the last position is
-    [:, -1]."""
-    return _writes(cache, n_layers)[:, -1]
+    [:, -1].
+
+    Which axis does a single index, x[-1], take? Print the shape of one activation before and
+    after."""
+    return _writes(cache, n_layers, at=-1)
 
 
 def attention_layers_first(cache, n_layers):
     """The parts are right and their order is not: layer 0's attention, layer 0's MLP, layer 1's
     attention, ..."""
-    writes = _writes(cache, n_layers)[:, :, -1]
+    writes = _writes(cache, n_layers)
     return torch.cat([writes[:2], writes[2::2], writes[3::2]])
 
 
 def last_layer_left_out(cache, n_layers):
     """The last layer is missing: layers count from 0 to n_layers - 1, as range(n_layers) does."""
-    return _writes(cache, n_layers - 1)[:, :, -1]
+    return _writes(cache, n_layers - 1)
 
 
 def first_layer_left_out(cache, n_layers):
     """Layer 0 is missing: layers count from 0 to n_layers - 1, as range(n_layers) does."""
-    writes = _writes(cache, n_layers)[:, :, -1]
-    return torch.cat([writes[:2], writes[4:]])
+    return _writes(cache, n_layers, first=1)
 
 
 def mlp_before_attention(cache, n_layers):
     """The parts are right and their order is not: in each layer the attention writes first, then
     the MLP."""
-    return _writes(cache, n_layers, ["mlp_out", "attn_out"])[:, :, -1]
+    return _writes(cache, n_layers, written=["mlp_out", "attn_out"])
 
 
 def embeddings_as_one(cache, n_layers):
     """You have the two embeddings as one part, which is also the stream before layer 0. Keep them
     apart: the token's first, then the position's."""
-    writes = _writes(cache, n_layers)[:, :, -1]
+    writes = _writes(cache, n_layers)
     return torch.cat([writes[:2].sum(dim=0, keepdim=True), writes[2:]])
 
 
@@ -167,35 +178,45 @@ def through_layer_norm(
     return (parts - parts.mean(dim=-1, keepdim=True)) / scale * w
 
 
-def _frozen(parts, w, eps, *, scale_of=None, correction=0, centre=True):
-    stream = parts.sum(dim=0) if scale_of is None else scale_of
-    scale = (stream.var(dim=-1, correction=correction, keepdim=True) + eps).sqrt()
-    return (parts - parts.mean(dim=-1, keepdim=True) if centre else parts) / scale * w
+def _root(variance: Tensor, eps: float) -> Tensor:
+    return (variance + eps).sqrt()
+
+
+def _frozen(
+    parts, w, eps, *, stream=None, mean=None, variance=None, correction=0, scale=_root
+) -> Tensor:
+    stream = parts.sum(dim=0) if stream is None else stream
+    if variance is None:
+        variance = stream.var(dim=-1, correction=correction, keepdim=True)
+    mean = parts.mean(dim=-1, keepdim=True) if mean is None else mean
+    return (parts - mean) / scale(variance, eps) * w
 
 
 def own_scale_for_each_part(parts, w, eps):
     """Your parts no longer sum to the LayerNorm of the stream: each was divided by a scale of its
-    own. There is one scale a prompt, that of the whole stream, for all parts."""
-    return _frozen(parts, w, eps, scale_of=parts)
+    own. There is one scale a prompt, that of the whole stream, for all parts.
+
+    The model divided once, when all parts had been added up. By which number?"""
+    return _frozen(parts, w, eps, stream=parts)
 
 
 def parts_not_centred(parts, w, eps):
     """LayerNorm subtracts the mean first, and that splits over the parts too: subtract from each
     part its own mean over d_model."""
-    return _frozen(parts, w, eps, centre=False)
+    return _frozen(parts, w, eps, mean=0.0)
 
 
 def scale_of_the_mean_part(parts, w, eps):
     """Your scale is that of the average part. The stream is the parts' sum: parts.sum(dim=0)."""
-    return _frozen(parts, w, eps, scale_of=parts.mean(dim=0))
+    return _frozen(parts, w, eps, stream=parts.mean(dim=0))
 
 
 def whole_mean_from_each_part(parts, w, eps):
     """You subtracted the stream's mean from every part, so it was subtracted many times over. Each
-    part gives up its own mean."""
-    stream = parts.sum(dim=0)
-    scale = (stream.var(dim=-1, correction=0, keepdim=True) + eps).sqrt()
-    return (parts - stream.mean(dim=-1, keepdim=True)) / scale * w
+    part gives up its own mean.
+
+    The mean of a sum is the sum of ...?"""
+    return _frozen(parts, w, eps, mean=parts.sum(dim=0).mean(dim=-1, keepdim=True))
 
 
 def stretch_left_out(parts, w, eps):
@@ -205,8 +226,7 @@ def stretch_left_out(parts, w, eps):
 
 def divided_by_the_variance(parts, w, eps):
     """You divided by variance + eps. The scale is its root."""
-    variance = parts.sum(dim=0).var(dim=-1, correction=0, keepdim=True)
-    return (parts - parts.mean(dim=-1, keepdim=True)) / (variance + eps) * w
+    return _frozen(parts, w, eps, scale=torch.add)
 
 
 def eps_left_out(parts, w, eps):
@@ -222,45 +242,43 @@ def scale_by_d_model_minus_one(parts, w, eps):
 
 def one_scale_for_all_prompts(parts, w, eps):
     """You used one scale for the whole batch. Each prompt's stream has its own:
-    var(dim=-1, keepdim=True)."""
-    stream = parts.sum(dim=0)
-    scale = (stream.var(correction=0) + eps).sqrt()
-    return (parts - parts.mean(dim=-1, keepdim=True)) / scale * w
+    var(dim=-1, keepdim=True).
+
+    Without `dim`, var runs over every number there is. Print the shape of your scale: how many
+    prompts are there?"""
+    return _frozen(parts, w, eps, variance=parts.sum(dim=0).var(correction=0))
 
 
 def eps_outside_the_root(parts, w, eps):
     """You added eps after the root. It is added to the variance: √(variance + eps)."""
-    scale = parts.sum(dim=0).std(dim=-1, correction=0, keepdim=True) + eps
-    return (parts - parts.mean(dim=-1, keepdim=True)) / scale * w
+    return _frozen(parts, w, eps, scale=lambda variance, eps: variance.sqrt() + eps)
 
 
 def mean_of_the_parts(parts, w, eps):
     """You subtracted the average part. LayerNorm's mean is over d_model, one number a part:
     parts.mean(dim=-1, keepdim=True)."""
-    scale = (parts.sum(dim=0).var(dim=-1, correction=0, keepdim=True) + eps).sqrt()
-    return (parts - parts.mean(dim=0)) / scale * w
+    return _frozen(parts, w, eps, mean=parts.mean(dim=0))
 
 
 def mean_shared_equally(parts, w, eps):
     """Your sum is right and its terms are not: you shared the stream's mean out equally. Each part
     gives up its own mean."""
-    stream = parts.sum(dim=0)
-    scale = (stream.var(dim=-1, correction=0, keepdim=True) + eps).sqrt()
-    return (parts - stream.mean(dim=-1, keepdim=True) / len(parts)) / scale * w
+    return _frozen(parts, w, eps, mean=parts.mean(dim=(0, -1))[:, None])
 
 
 def mean_square_for_variance(parts, w, eps):
     """Your scale is the root of the stream's mean square. The variance is taken around the mean:
     subtract that first."""
-    square = parts.sum(dim=0).pow(2).mean(dim=-1, keepdim=True)
-    return (parts - parts.mean(dim=-1, keepdim=True)) / (square + eps).sqrt() * w
+    return _frozen(parts, w, eps, variance=parts.sum(dim=0).pow(2).mean(dim=-1, keepdim=True))
 
 
 def variances_summed(parts, w, eps):
     """You added up the parts' variances. That is not the variance of their sum: parts may point the
-    same way, or against each other."""
-    variance = parts.var(dim=-1, correction=0, keepdim=True).sum(dim=0)
-    return (parts - parts.mean(dim=-1, keepdim=True)) / (variance + eps).sqrt() * w
+    same way, or against each other.
+
+    Two parts, (1, -1) and (-1, 1): what are their variances, and what is that of their sum?"""
+    variances = parts.var(dim=-1, correction=0, keepdim=True)
+    return _frozen(parts, w, eps, variance=variances.sum(dim=0))
 
 
 THROUGH_LAYER_NORM = Exercise(
@@ -330,7 +348,10 @@ def wrong_minus_right(right, wrong, W_U):
 
 def first_piece_of_a_longer_answer(right, wrong, W_U):
     """You took the first token of an answer that has several, in silence: many words begin with the
-    same piece. Raise a ValueError unless each answer is one token."""
+    same piece. Raise a ValueError unless each answer is one token.
+
+    What does your function do with [5, 8], and what with an empty list? What should one who calls
+    it learn?"""
     return W_U[:, right[0]] - W_U[:, wrong[0]]
 
 
@@ -347,7 +368,9 @@ def pieces_summed(right, wrong, W_U):
 
 
 def rows_of_W_U(right, wrong, W_U):
-    """You took rows of W_U. It is [d_model d_vocab]: a token is a column, W_U[:, token]."""
+    """You took rows of W_U. It is [d_model d_vocab]: a token is a column, W_U[:, token].
+
+    The direction is added to no token: it lies in the stream. How many numbers must it have?"""
     return answer_direction(right, wrong, W_U.mT)
 
 
@@ -367,14 +390,21 @@ def length_one(right, wrong, W_U):
 def columns_of_length_one(right, wrong, W_U):
     """You scaled each token's column to length 1 before the difference. A logit is the product with
     the column as it is."""
-    unit = W_U / W_U.norm(dim=0, keepdim=True)
-    return answer_direction(right, wrong, unit)
+    return answer_direction(right, wrong, W_U / W_U.norm(dim=0, keepdim=True))
 
 
 def last_piece_of_a_longer_answer(right, wrong, W_U):
     """You took the last token of an answer that has several, in silence. Raise a ValueError unless
     each answer is one token."""
     return W_U[:, right[-1]] - W_U[:, wrong[-1]]
+
+
+def refused_only_where_both_are_long(right, wrong, W_U):
+    """You refuse only where neither answer is one token. One that is not is enough: `or` in place
+    of `and`."""
+    if len(right) != 1 and len(wrong) != 1:
+        raise ValueError
+    return W_U[:, right[0]] - W_U[:, wrong[0]]
 
 
 def wrong_answer_unchecked(right, wrong, W_U):
@@ -424,6 +454,7 @@ ANSWER_DIRECTION = Exercise(
         "a right answer of two tokens": ([2, 0], [1], normal((4, 5), seed=2)[0]),
         "a wrong answer of two tokens": ([2], [0, 4], normal((4, 5), seed=3)[0]),
         "an empty answer": ([], [1], normal((4, 5), seed=4)[0]),
+        "two answers of two tokens": ([2, 0], [1, 4], normal((4, 5), seed=5)[0]),
     },
     mistakes=[
         wrong_minus_right,
@@ -435,6 +466,7 @@ ANSWER_DIRECTION = Exercise(
         length_one,
         columns_of_length_one,
         last_piece_of_a_longer_answer,
+        refused_only_where_both_are_long,
         wrong_answer_unchecked,
         right_answer_unchecked,
         error_returned,
@@ -466,21 +498,19 @@ def attribution(
     return torch.cat([logits, bias[None]])
 
 
-def _dots(contributions, direction):
-    return einsum(
-        contributions, direction, "component batch d_model, batch d_model -> component batch"
-    )
-
-
 def bias_left_out(contributions, direction, b):
     """The last row is missing: LayerNorm's b, which no component wrote, moves the logits too.
-    Append direction · b."""
-    return _dots(contributions, direction)
+    Append direction · b.
+
+    LayerNorm ends with + b. Add up your rows: what do they miss of the logit difference?"""
+    return attribution(contributions, direction, b)[:-1]
 
 
 def bias_given_to_every_component(contributions, direction, b):
     """You added b to every component, so it is counted many times. It gets a row of its own, the
-    last."""
+    last.
+
+    If a component had written nothing at all, what would you credit it with?"""
     return attribution(contributions + b, direction, b)
 
 
@@ -497,7 +527,7 @@ def bias_first(contributions, direction, b):
 
 def total_in_the_last_row(contributions, direction, b):
     """Your last row is the sum of all components. It should be what b adds: direction · b."""
-    logits = _dots(contributions, direction)
+    logits = attribution(contributions, direction, b)[:-1]
     return torch.cat([logits, logits.sum(dim=0, keepdim=True)])
 
 
@@ -509,8 +539,8 @@ def first_prompts_direction_for_all(contributions, direction, b):
 
 def cosine_for_dot_product(contributions, direction, b):
     """You divided by the lengths. A logit is a plain dot product: a short vector moves it less."""
-    lengths = contributions.norm(dim=-1) * direction.norm(dim=-1)
-    return torch.cat([_dots(contributions, direction) / lengths, (direction @ b)[None]])
+    logits = attribution(contributions / contributions.norm(dim=-1, keepdim=True), direction, b)
+    return torch.cat([logits[:-1] / direction.norm(dim=-1), logits[-1:]])
 
 
 def direction_of_length_one(contributions, direction, b):
@@ -593,7 +623,10 @@ def _by_head(cache, layer, attn, direction, *, z=None, scale_at=-1, extra=0.0):
 
 def layer_bias_given_to_each_head(cache, layer, attn, direction):
     """Your heads together write more than the layer did: b_O went to each of them. It belongs to
-    no head."""
+    no head.
+
+    If one head's z were 0 everywhere, what would it have written? And what do you credit it
+    with?"""
     return _by_head(cache, layer, attn, direction, extra=attn.b_O)
 
 
@@ -617,12 +650,17 @@ def scale_of_another_position(cache, layer, attn, direction):
 
 def scale_left_out(cache, layer, attn, direction):
     """Your numbers are a constant factor too large: divide by the final LayerNorm's scale,
-    cache["ln_final.hook_scale"], at the last position."""
+    cache["ln_final.hook_scale"], at the last position.
+
+    Between what the head wrote and the logits stands the final LayerNorm. Which of its steps is
+    already in `direction`, and which is not?"""
     return _by_head(cache, layer, attn, direction) * cache["ln_final.hook_scale"][:, -1, 0]
 
 
 def pattern_applied_twice(cache, layer, attn, direction):
-    """You multiplied z by the pattern once more. z is already the weighted sum of the values."""
+    """You multiplied z by the pattern once more. z is already the weighted sum of the values.
+
+    Look at the map of hook points in chapter 2: what comes first, the pattern or z?"""
     pattern = cache[f"blocks.{layer}.attn.hook_pattern"][:, :, -1]
     z = cache[f"blocks.{layer}.attn.hook_z"]
     z = einsum(pattern, z, "batch head pos, batch pos head d_head -> batch head d_head")
@@ -778,7 +816,9 @@ def _by_source(cache, layer, attn, direction, *, pattern=None, v=None, scale=Non
 
 def pattern_for_evidence(cache, layer, attn, direction):
     """That is the attention pattern: where the head looks. What it brings from there depends on the
-    values: multiply by v · (W_O direction) / scale."""
+    values: multiply by v · (W_O direction) / scale.
+
+    Your numbers lie between 0 and 1 and sum to 1. Can evidence against an answer look like that?"""
     return cache[f"blocks.{layer}.attn.hook_pattern"][:, :, -1].transpose(0, 1)
 
 
@@ -798,7 +838,9 @@ def scores_for_pattern(cache, layer, attn, direction):
 
 def last_column_of_the_pattern(cache, layer, attn, direction):
     """You took the pattern's last column: who reads the last position. Rows read: take
-    pattern[:, :, -1]."""
+    pattern[:, :, -1].
+
+    In your column all numbers but the last are 0. Which positions can read the last one?"""
     pattern = cache[f"blocks.{layer}.attn.hook_pattern"][..., -1]
     return _by_source(cache, layer, attn, direction, pattern=pattern)
 
@@ -812,7 +854,9 @@ def pattern_averaged_over_readers(cache, layer, attn, direction):
 
 def z_for_v(cache, layer, attn, direction):
     """You took z at each source. z is what that position fetched for itself; what it hands out is
-    v."""
+    v.
+
+    z at the last position is a sum over sources. Which tensor is weighted and summed in it?"""
     z = cache[f"blocks.{layer}.attn.hook_z"]
     return _by_source(cache, layer, attn, direction, v=z)
 
@@ -922,31 +966,45 @@ def strongest_neurons(
     return strongest, logits[strongest]
 
 
-def _neurons(cache, layer, mlp, direction, k, *, hook="post", rank=torch.abs, unscaled=False):
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _neurons(
+    cache, layer, mlp, direction, k, *, hook="post", share=_itself, rank=torch.abs, unscaled=False
+):
     post = cache[f"blocks.{layer}.mlp.hook_{hook}"][:, -1]
     read = einsum(mlp.W_out, direction, "d_mlp d_model, batch d_model -> batch d_mlp")
     scale = 1.0 if unscaled else cache["ln_final.hook_scale"][:, -1]
-    logits = (post * read / scale).mean(dim=0)
+    logits = share(post * read / scale).mean(dim=0)
     strongest = rank(logits).topk(k).indices
     return strongest, logits[strongest]
 
 
 def only_those_that_help(cache, layer, mlp, direction, k):
     """You kept the largest numbers, so no neuron against the answer is among yours. Rank by the
-    absolute value."""
-    return _neurons(cache, layer, mlp, direction, k, rank=lambda logits: logits)
+    absolute value.
+
+    Of +0.2, -0.9 and +0.5, which two move the answer most?"""
+    return _neurons(cache, layer, mlp, direction, k, rank=_itself)
 
 
 def absolute_values_returned(cache, layer, mlp, direction, k):
     """The neurons are right, but the signs are lost: rank by the absolute value, return the numbers
-    themselves."""
+    themselves.
+
+    topk gives values and indices. Which of the two can you use on a tensor that still has its
+    signs?"""
     strongest, logits = _neurons(cache, layer, mlp, direction, k)
     return strongest, logits.abs()
 
 
 def most_active_neurons(cache, layer, mlp, direction, k):
     """You ranked by activation. A neuron can be active and write nothing along the direction: rank
-    by what it adds to the logits."""
+    by what it adds to the logits.
+
+    A neuron's activation is 10, and its row of W_out is at right angles to the direction. What does
+    it add?"""
     post = cache[f"blocks.{layer}.mlp.hook_post"][:, -1].mean(dim=0)
     return _neurons(cache, layer, mlp, direction, k, rank=lambda logits: post)
 
@@ -991,6 +1049,12 @@ def absolute_before_averaging(cache, layer, mlp, direction, k):
     return _neurons(cache, layer, mlp, direction, k, rank=lambda logits: each)
 
 
+def absolute_values_averaged(cache, layer, mlp, direction, k):
+    """You took absolute values of each prompt's shares, then their average: a neuron that pushes
+    now for, now against comes out on top, and no sign is left. Average first."""
+    return _neurons(cache, layer, mlp, direction, k, share=torch.abs)
+
+
 def strongest_last(cache, layer, mlp, direction, k):
     """The neurons are right, in the wrong order: strongest first (topk does so, argsort does
     not)."""
@@ -1031,6 +1095,7 @@ STRONGEST_NEURONS = Exercise(
         first_prompt_only,
         averaged_before_multiplying,
         absolute_before_averaging,
+        absolute_values_averaged,
         strongest_last,
         summed_over_prompts,
         neurons_of_the_first_position,
@@ -1067,20 +1132,26 @@ def evidence_and_bias(
 
 def halves_for_pairs(logits):
     """You paired the first half of the prompts with the second. Pairs stand side by side: 0 and 1,
-    2 and 3, ..."""
-    half = logits.shape[1] // 2
-    one_way, other_way = logits[:, :half], logits[:, half:]
-    return (one_way + other_way) / 2, (one_way - other_way) / 2
+    2 and 3, ...
+
+    Which prompts are logits[:, 0::2]? Try it on torch.arange(6)[None]."""
+    halves = torch.arange(logits.shape[1]).view(2, -1)
+    return evidence_and_bias(logits[:, halves.mT.flatten()])
 
 
 def evidence_and_bias_swapped(logits):
     """You have them the wrong way round. Evidence keeps its sign when the right answer changes, so
-    it is half the sum; bias turns it."""
+    it is half the sum; bias turns it.
+
+    A head adds 1 for the right name in both prompts of a pair. What is its evidence, what its
+    bias, and what do you get?"""
     return tuple(reversed(evidence_and_bias(logits)))
 
 
 def bias_for_the_other_name(logits):
-    """Your bias has the other sign: the pair's first prompt minus its second."""
+    """Your bias has the other sign: the pair's first prompt minus its second.
+
+    Evidence + bias should be what was added in the pair's first prompt. What is it with yours?"""
     evidence, bias = evidence_and_bias(logits)
     return evidence, -bias
 
@@ -1165,51 +1236,74 @@ def fold(
     return w[:, None] * W, bias + b @ W
 
 
+def _stretched(W: Tensor, w: Tensor) -> Tensor:
+    return w[:, None] * W
+
+
+def _folded(W, bias, w, b, *, stretch=_stretched, through_new_W=False, add=None):
+    new_W = stretch(W, w)
+    added = b @ (new_W if through_new_W else W) if add is None else add
+    return new_W, bias + added
+
+
 def w_along_the_columns(W, bias, w, b):
     """You multiplied the columns of W by w. What is stretched is what W reads, so w belongs to its
-    rows: w[:, None] * W."""
-    return W * w, bias + b @ W  # an error where W is not square
+    rows: w[:, None] * W.
+
+    How many numbers has w, and which axis of W has as many, in every case?"""
+    return _folded(W, bias, w, b, stretch=torch.mul)  # an error where W is not square
 
 
 def bias_through_the_folded_W(W, bias, w, b):
-    """Your b was stretched by w as well. LayerNorm adds b after w: it goes through W as it was."""
-    return w[:, None] * W, bias + b @ (w[:, None] * W)
+    """Your b was stretched by w as well. LayerNorm adds b after w: it goes through W as it was.
+
+    Did you change W first and use it again in the next line? Write out (n w + b) W: what does b
+    meet?"""
+    return _folded(W, bias, w, b, through_new_W=True)
 
 
 def layer_norms_b_dropped(W, bias, w, b):
     """You folded w and dropped b. It reaches the reader through W: add b @ W to the bias."""
-    return w[:, None] * W, bias + torch.zeros_like(bias)
+    return _folded(W, bias, w, torch.zeros_like(b))
 
 
 def readers_bias_dropped(W, bias, w, b):
     """The reader had a bias of its own: add b @ W to it."""
-    return w[:, None] * W, b @ W + torch.zeros_like(bias)
+    return _folded(W, torch.zeros_like(bias), w, b)
 
 
 def divided_by_w(W, bias, w, b):
     """You divided by w. The LayerNorm will not multiply by w any more, so that W must."""
-    return W / w[:, None], bias + b @ W
+    return _folded(W, bias, 1 / w, b)
 
 
 def only_the_bias(W, bias, w, b):
     """You folded b and left w out: multiply each row of W by its entry of w."""
-    return W.clone(), bias + b @ W
+    return _folded(W, bias, torch.ones_like(w), b)
 
 
 def bias_stretched(W, bias, w, b):
     """You put w · b into the bias. It is w · x + b that W reads: only x meets w."""
-    return w[:, None] * W, bias + (w * b) @ (w[:, None] * W)
+    return _folded(W, bias, w, w * b, through_new_W=True)
 
 
 def b_not_through_W(W, bias, w, b):
     """You added b itself to the reader's bias. It is in the stream's space: it reaches the reader
-    through W, as b @ W."""
-    return w[:, None] * W, bias + b  # an error where W is not square
+    through W, as b @ W.
+
+    How many numbers has b, and how many the reader's bias, where W is not square?"""
+    return _folded(W, bias, w, b, add=b)  # an error where W is not square
+
+
+def multiplied_from_the_other_side(W, bias, w, b):
+    """You multiplied W @ b, which sums over what the reader gives out. b is what it reads, the rows
+    of W: b @ W."""
+    return _folded(W, bias, w, b, add=W @ b)  # an error where W is not square
 
 
 def b_minus(W, bias, w, b):
     """You subtracted b @ W. The LayerNorm will not add b any more, so that the bias must."""
-    return w[:, None] * W, bias - b @ W
+    return _folded(W, bias, w, -b)
 
 
 def what_is_read(
@@ -1251,6 +1345,7 @@ FOLD = Exercise(
         only_the_bias,
         bias_stretched,
         b_not_through_W,
+        multiplied_from_the_other_side,
         b_minus,
     ],
     variants=[
@@ -1295,17 +1390,37 @@ def actual_drop(
     return difference(model(tokens)) - difference(ablated)
 
 
-def _drop(model, tokens, layer, right, wrong, zeroed, *, pos=-1, of=None, name="attn.hook_z"):
-    """The drop when what the function `zeroed` picks of an activation is 0."""
+def _of_this_head(z: Tensor, head: int) -> Tensor:
+    return z[:, :, head]
+
+
+def _drop(
+    model,
+    tokens,
+    layer,
+    head,
+    right,
+    wrong,
+    *,
+    part=_of_this_head,
+    name="attn.hook_z",
+    new=torch.zeros_like,
+    pos=-1,
+    of=None,
+    rows=None,
+    against=1,
+):
+    """The drop when `part` of an activation is replaced by what `new` makes of it."""
 
     def edit(activation):
-        zeroed(activation).zero_()
+        here = part(activation, head)
+        here[:] = new(here)
         return activation
 
     def difference(logits):
-        logits, rows = logits[:, pos], torch.arange(len(logits))
-        logits = logits if of is None else of(logits)
-        return logits[rows, right] - logits[rows, wrong]
+        at = torch.arange(len(logits)) if rows is None else rows
+        logits = logits[:, pos] if of is None else of(logits[:, pos])
+        return logits[at, right] - against * logits[at, wrong]
 
     ablated = run_with_edits(model, tokens, {f"blocks.{layer}.{name}": edit})
     return difference(model(tokens)) - difference(ablated)
@@ -1313,30 +1428,36 @@ def _drop(model, tokens, layer, right, wrong, zeroed, *, pos=-1, of=None, name="
 
 def change_for_drop(model, tokens, layer, head, right, wrong):
     """The sign is turned: a drop is before minus after, positive where the head was needed."""
-    return -actual_drop(model, tokens, layer, head, right, wrong)
+    return -_drop(model, tokens, layer, head, right, wrong)
 
 
 def whole_layer_zeroed(model, tokens, layer, head, right, wrong):
     """You zeroed every head of the layer. z is [batch pos head d_head]: z[:, :, head] = 0."""
-    return _drop(model, tokens, layer, right, wrong, lambda z: z)
+    return _drop(model, tokens, layer, head, right, wrong, part=lambda z, head: z)
 
 
 def position_for_head(model, tokens, layer, head, right, wrong):
     """You zeroed all heads at position `head`. z is [batch pos head d_head]: the head is the third
-    axis."""
-    return _drop(model, tokens, layer, right, wrong, lambda z: z[:, head])
+    axis.
+
+    No error came, because there is a position of that number, too. How many colons stand before
+    `head` in your brackets, and how many axes before the head's?"""
+    return _drop(model, tokens, layer, head, right, wrong, part=lambda z, head: z[:, head])
 
 
 def feature_for_head(model, tokens, layer, head, right, wrong):
     """You zeroed one number of every head's z. z is [batch pos head d_head]: the head is the third
     axis."""
-    return _drop(model, tokens, layer, right, wrong, lambda z: z[..., head])
+    return _drop(model, tokens, layer, head, right, wrong, part=lambda z, head: z[..., head])
 
 
 def only_at_the_last_position(model, tokens, layer, head, right, wrong):
     """You zeroed the head at the last position only. What it brings to earlier ones is read by
-    later layers: zero it everywhere."""
-    return _drop(model, tokens, layer, right, wrong, lambda z: z[:, -1, head])
+    later layers: zero it everywhere.
+
+    Direct attribution looks at the last position alone. By which other way can a head's write at an
+    earlier position reach the answer?"""
+    return _drop(model, tokens, layer, head, right, wrong, part=lambda z, head: z[:, -1, head])
 
 
 def attribution_for_drop(model, tokens, layer, head, right, wrong):
@@ -1351,36 +1472,40 @@ def attribution_for_drop(model, tokens, layer, head, right, wrong):
 
 def right_logit_only(model, tokens, layer, head, right, wrong):
     """That is the drop of the right answer's logit. Subtract the wrong answer's: the difference is
-    what decides."""
+    what decides.
 
-    def logit(logits):
-        return logits[torch.arange(len(logits)), -1, right]
-
-    edit = {f"blocks.{layer}.attn.hook_z": lambda z: z.index_fill(2, torch.tensor(head), 0)}
-    return logit(model(tokens)) - logit(run_with_edits(model, tokens, edit))
+    If both names lose 2 logits, has the model's choice between them changed?"""
+    return _drop(model, tokens, layer, head, right, wrong, against=0)
 
 
 def first_positions_logits(model, tokens, layer, head, right, wrong):
     """You read the logits at the first position. The answer comes after the last token: [:, -1]."""
-    return _drop(model, tokens, layer, right, wrong, lambda z: z[:, :, head], pos=0)
+    return _drop(model, tokens, layer, head, right, wrong, pos=0)
 
 
 def drop_of_probability(model, tokens, layer, head, right, wrong):
     """You compared probabilities. Take the logits as they are: attribution is in logits, too."""
-    return _drop(
-        model,
-        tokens,
-        layer,
-        right,
-        wrong,
-        lambda z: z[:, :, head],
-        of=lambda logits: logits.softmax(dim=-1),
-    )
+    return _drop(model, tokens, layer, head, right, wrong, of=lambda logits: logits.softmax(dim=-1))
+
+
+def every_prompt_with_every_answer(model, tokens, layer, head, right, wrong):
+    """You have a square of numbers: each prompt with the answers of all. logits[:, -1, right] takes
+    every entry of `right` from every prompt; torch.arange(len(tokens)) in place of the colon pairs
+    them."""
+    return _drop(model, tokens, layer, head, right, wrong, rows=slice(None))
+
+
+def queries_or_keys_zeroed(model, tokens, layer, head, right, wrong):
+    """Your head is not silent: with q or k at 0 all its scores are 0, and it reads every position
+    alike. What it brings is z: zero that.
+
+    Softmax of equal numbers: what does each position get?"""
+    return _drop(model, tokens, layer, head, right, wrong, name="attn.hook_q")
 
 
 def averaged_over_prompts(model, tokens, layer, head, right, wrong):
     """You averaged over the prompts. Return one number for each."""
-    return actual_drop(model, tokens, layer, head, right, wrong).mean()
+    return _drop(model, tokens, layer, head, right, wrong).mean()
 
 
 def what_is_left(model, tokens, layer, head, right, wrong):
@@ -1389,32 +1514,37 @@ def what_is_left(model, tokens, layer, head, right, wrong):
     rows = torch.arange(len(tokens))
     logits = model(tokens)[:, -1]
     before = logits[rows, right] - logits[rows, wrong]
-    return before - actual_drop(model, tokens, layer, head, right, wrong)
+    return before - _drop(model, tokens, layer, head, right, wrong)
 
 
 def mean_for_zero(model, tokens, layer, head, right, wrong):
     """You put the head's mean in place of z. Here it brings nothing: 0."""
 
-    def edit(z):
-        z[:, :, head] = z[:, :, head].mean(dim=(0, 1))
-        return z
+    def mean(here):
+        return here.mean(dim=(0, 1))
 
-    rows = torch.arange(len(tokens))
-    ablated = run_with_edits(model, tokens, {f"blocks.{layer}.attn.hook_z": edit})
-    change = (model(tokens) - ablated)[:, -1]
-    return change[rows, right] - change[rows, wrong]
+    return _drop(model, tokens, layer, head, right, wrong, new=mean)
 
 
 def head_of_layer_0(model, tokens, layer, head, right, wrong):
     """You zeroed this head in layer 0, whatever `layer` is: put it into the name of the
     activation."""
-    return actual_drop(model, tokens, 0, head, right, wrong)
+    return _drop(model, tokens, 0, head, right, wrong)
 
 
 def layers_write_zeroed(model, tokens, layer, head, right, wrong):
     """You zeroed what the whole layer writes, b_O included. Zero the z of one head: z[:, :, head] =
     0."""
-    return _drop(model, tokens, layer, right, wrong, lambda write: write, name="hook_attn_out")
+    return _drop(
+        model,
+        tokens,
+        layer,
+        head,
+        right,
+        wrong,
+        part=lambda write, head: write,
+        name="hook_attn_out",
+    )
 
 
 def a_run(layer: int, head: int, *, seed: int, shape: tuple[int, int] = (3, 5), **sizes):
@@ -1445,6 +1575,8 @@ ACTUAL_DROP = Exercise(
         right_logit_only,
         first_positions_logits,
         drop_of_probability,
+        every_prompt_with_every_answer,
+        queries_or_keys_zeroed,
         averaged_over_prompts,
         what_is_left,
         mean_for_zero,
@@ -1453,10 +1585,17 @@ ACTUAL_DROP = Exercise(
     ],
     variants=[
         lambda model, tokens, layer, head, right, wrong: _drop(
-            model, tokens, layer, right, wrong, lambda v: v[:, :, head], name="attn.hook_v"
+            model, tokens, layer, head, right, wrong, name="attn.hook_v"
         ),
         lambda model, tokens, layer, head, right, wrong: _drop(
-            model, tokens, layer, right, wrong, lambda p: p[:, head], name="attn.hook_pattern"
+            model,
+            tokens,
+            layer,
+            head,
+            right,
+            wrong,
+            part=lambda pattern, head: pattern[:, head],
+            name="attn.hook_pattern",
         ),
     ],
     hints=[
@@ -1493,24 +1632,34 @@ def removed(
     return share * (order[:, None] > order)[..., None]
 
 
-def _removed(writes, *, centre=True, lengths=None, mask=True):
+def _later(late: Tensor, early: Tensor) -> Tensor:
+    return late > early
+
+
+def _removed(writes, *, centre=True, lengths=None, kept=_later):
     if centre:
         writes = writes - writes.mean(dim=-1, keepdim=True)
     dots = einsum(writes, writes, "late batch d_model, early batch d_model -> late early batch")
     squares = writes.pow(2).sum(dim=-1)
     share = -dots / (squares if lengths is None else lengths(squares))
     order = torch.arange(len(writes))
-    return share * (order[:, None] > order)[..., None] if mask else share
+    return share * kept(order[:, None], order)[..., None]
 
 
 def what_is_added(writes):
-    """The sign is turned: 1 means that all of it was removed, so take minus the dot product."""
-    return -removed(writes)
+    """The sign is turned: 1 means that all of it was removed, so take minus the dot product.
+
+    A later write is minus the earlier one, so that nothing is left. What is their dot product, and
+    what should the share be?"""
+    return -_removed(writes)
 
 
 def cosine_for_share(writes):
     """That is minus the cosine. It says whether two writes are opposite, not how much is gone: a
-    short write cannot cancel a long one. Divide by the earlier write's squared length."""
+    short write cannot cancel a long one. Divide by the earlier write's squared length.
+
+    The earlier write is (4, 0), the later one (-1, 0). How much of the earlier one is gone, and
+    what is the cosine?"""
     return _removed(writes, lengths=lambda squares: (squares[:, None] * squares).sqrt())
 
 
@@ -1529,12 +1678,12 @@ def length_not_squared(writes):
 def before_it_was_written(writes):
     """Nobody can remove what is not written yet, nor itself: rows up to and including the column
     are 0."""
-    return _removed(writes, mask=False)
+    return _removed(writes, kept=lambda late, early: late == late)
 
 
 def earlier_in_the_rows(writes):
     """Rows and columns are swapped: the row is the later write, the column the earlier one."""
-    return removed(writes).transpose(0, 1)
+    return _removed(writes).transpose(0, 1)
 
 
 def mean_left_in(writes):
@@ -1546,34 +1695,31 @@ def mean_left_in(writes):
 def only_what_is_removed(writes):
     """You set negative shares to 0. They say that a later write repeats an earlier one: keep
     them."""
-    return removed(writes).relu()
+    return _removed(writes).relu()
 
 
 def only_the_component_before(writes):
     """You compared each write with the one right before it. Compare it with all that were earlier:
     what is removed may be much older."""
-    order = torch.arange(len(writes))
-    return removed(writes) * (order[:, None] == order + 1)[..., None]
+    return _removed(writes, kept=lambda late, early: late == early + 1)
 
 
 def removed_by_itself(writes):
     """Your diagonal is -1, each write against itself. Only later writes count: leave the diagonal
     out, too."""
-    itself = torch.eye(len(writes))[..., None]
-    return torch.where(itself > 0, _removed(writes, mask=False), removed(writes))
+    return _removed(writes, kept=torch.ge)
 
 
 def upper_triangle_kept(writes):
     """You kept the rows that are *earlier* than the column. A later write is further down: keep
     what is below the diagonal."""
-    later = torch.ones(len(writes), len(writes)).triu(diagonal=1)[..., None]
-    return _removed(writes, mask=False) * later
+    return _removed(writes, kept=torch.lt)
 
 
 def tril_over_the_batch(writes):
     """tril works on the last two axes, and your last axis is the batch. Make the mask from two
     component axes, then add one for the batch."""
-    return _removed(writes, mask=False).tril(diagonal=-1)
+    return _removed(writes, kept=lambda late, early: late == late).tril(diagonal=-1)
 
 
 REMOVED = Exercise(
@@ -1654,19 +1800,28 @@ QUIZZES = (
         ),
         options=(
             Option(
-                "The scale: it is only right for small parts.",
+                "Nothing: as an account of this run it is exact.",
+                True,
+                "Centring, dividing by a known number and the product with a direction are linear: "
+                "the shares sum to the logit difference. Only in a run without a part may the "
+                "scale be another.",
+            ),
+            Option(
+                "The scale: it is right for small parts only.",
                 False,
-                "It is the number that the run divided by. No part's size comes into it.",
+                "It is the number that the run divided by, the whole stream at once. No part's "
+                "size comes into it.",
             ),
             Option(
                 "The sum: it misses what the parts do together.",
                 False,
-                "Division by a known number is linear, so the parts' shares sum to the whole.",
+                "Once the scale s is known nothing is left to do together: (x + y) / s is x / s + "
+                "y / s.",
             ),
             Option(
-                "Nothing, as long as we ask what was written in this run.",
-                True,
-                "It is an identity. Only in a run without a part may the scale be another.",
+                "The scale: without a part it would be another.",
+                False,
+                "It would, in a run that did not happen. Here the part was there.",
             ),
         ),
     ),
@@ -1679,40 +1834,49 @@ QUIZZES = (
         ),
         number=0.1,
         tolerance=0.005,
+        slips={
+            0.7: "That is its bias: what it adds for Mary, whether she is right or wrong.",
+            1.4: "That is a difference. Both numbers are for the right answer: take their mean.",
+            0.8: "That is the first prompt alone.",
+            -0.6: "That is the second prompt alone.",
+        },
         why=(
-            "(0.8 - 0.6) / 2 = 0.1; the other 0.7 is bias for Mary, right or wrong. One prompt "
-            "alone would have called this head important."
+            "(0.8 + (-0.6)) / 2 = 0.1. The other (0.8 - (-0.6)) / 2 = 0.7 is bias for Mary, right "
+            "or wrong. One prompt alone would have called this head important."
         ),
     ),
     Quiz(
         id="3-c",
         question=(
-            "Two people attribute the same run of the same model, one with raw and one with "
-            "centred weights. For which of these can they get different numbers?"
+            "Two people attribute the same run of the same model, one with raw and one with centred"
+            " weights. For which of these can they get different numbers?"
         ),
         options=(
             Option(
                 "What an MLP adds to the logit of Mary.",
                 True,
-                (
-                    "Centring W_U subtracts from each logit the mean of all logits: a write that "
-                    "raises every token loses that part."
-                ),
+                "Centring W_U subtracts from each logit the mean of all logits: a write that raises"
+                " every token loses that part.",
             ),
             Option(
                 "What an MLP adds to the logit of Mary minus that of John.",
                 False,
-                "What is subtracted from every logit is the same for both names, and cancels.",
+                "Its direction, Mary's column of W_U minus John's, is the same vector for both.",
             ),
             Option(
                 "The probability of Mary.",
                 False,
-                "A softmax does not see a constant that is added to all logits.",
+                "The model is the same: no guess that it makes, and no loss, is changed.",
             ),
             Option(
-                "The length of what the token embedding writes.",
+                "The length of the vector that an MLP writes.",
                 True,
                 "Centring takes the part along (1, ..., 1) away, which no LayerNorm lets through.",
+            ),
+            Option(
+                "The scale that the final LayerNorm divides by.",
+                False,
+                "It is measured after LayerNorm has taken the mean out by itself.",
             ),
         ),
     ),
@@ -1724,35 +1888,30 @@ QUIZZES = (
         ),
         options=(
             Option(
+                "Earlier layers see that it is gone and write more for the answer.",
+                False,
+                "They have run already: what they write is the same number for number.",
+            ),
+            Option(
                 "Later heads see that it is gone and write more for the answer.",
                 True,
                 "GPT-2's published table shows it; such heads are called backups.",
             ),
             Option(
+                "Without it the final scale is smaller, so all other shares grow.",
+                True,
+                "The scale divides all shares. No component has to respond for that.",
+            ),
+            Option(
+                "Direct attribution is an approximation, and 2 logits its error.",
+                False,
+                "It is exact about what the head wrote in the run with the head. It says nothing "
+                "about a run without it.",
+            ),
+            Option(
                 "Later heads that wrote against the answer write less against it.",
                 True,
                 "Taking away what they respond to takes away their resistance, too.",
-            ),
-            Option(
-                "Direct attribution is an approximation.",
-                False,
-                (
-                    "It is exact about what the head wrote in the run with the head. It says "
-                    "nothing about a run without it."
-                ),
-            ),
-            Option(
-                "Earlier layers see that it is gone and write more for the answer.",
-                False,
-                (
-                    "They have run already, and write what they always wrote. Their shares can "
-                    "change all the same, for the final scale does."
-                ),
-            ),
-            Option(
-                "The final scale is smaller without it, so that all other shares grow.",
-                True,
-                "The scale divides all shares. No component has to respond for that.",
             ),
         ),
     ),

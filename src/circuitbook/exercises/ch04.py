@@ -58,82 +58,111 @@ def qk_and_ov(
     return W_QK, W_OV, ranks
 
 
-def _ranks(*circuits: Tensor) -> Tensor:
-    return torch.stack([torch.linalg.matrix_rank(circuit, rtol=REACH) for circuit in circuits])
+def _ranks(*matrices):
+    return torch.stack([torch.linalg.matrix_rank(matrix, rtol=REACH) for matrix in matrices])
+
+
+def _circuits(W_Q, W_K, W_V, W_O, *, W_QK=None, W_OV=None, ranks=None):
+    """The right circuits and their ranks, but for what is given."""
+    right = W_Q @ W_K.mT, W_V @ W_O
+    return (
+        right[0] if W_QK is None else W_QK,
+        right[1] if W_OV is None else W_OV,
+        _ranks(*right) if ranks is None else ranks,
+    )
 
 
 def values_after_the_output(W_Q, W_K, W_V, W_O):
     """Your W_OV is only d_head × d_head: it is W_O W_V. A vector is a row and meets W_V first:
     x @ W_V @ W_O, so W_OV is W_V @ W_O."""
-    W_QK, W_OV = W_Q @ W_K.mT, W_O @ W_V
-    return W_QK, W_OV, _ranks(W_QK, W_V @ W_O)
+    return _circuits(W_Q, W_K, W_V, W_O, W_OV=W_O @ W_V)
 
 
 def qk_transposed(W_Q, W_K, W_V, W_O):
     """Your W_QK is W_K W_Qᵀ: its rows read the key's vector. The query's comes first:
-    score = x_q W_Q W_Kᵀ x_kᵀ."""
-    W_QK, W_OV = W_K @ W_Q.mT, W_V @ W_O
-    return W_QK, W_OV, _ranks(W_QK, W_OV)
+    score = x_q W_Q W_Kᵀ x_kᵀ.
+
+    Both versions give numbers for two vectors. Which of your matrix's two ends does x_q meet in
+    x_q @ W_QK @ x_k?"""
+    return _circuits(W_Q, W_K, W_V, W_O, W_QK=W_K @ W_Q.mT)
 
 
 def ov_transposed(W_Q, W_K, W_V, W_O):
     """Your W_OV is transposed: as it stands, x @ W_OV reads what the head writes. With vectors as
     rows it is W_V @ W_O."""
-    W_QK, W_OV = W_Q @ W_K.mT, W_O.mT @ W_V.mT
-    return W_QK, W_OV, _ranks(W_QK, W_OV)
+    return _circuits(W_Q, W_K, W_V, W_O, W_OV=(W_V @ W_O).mT)
 
 
 def keys_not_transposed(W_Q, W_K, W_V, W_O):
     """Your W_QK is d_head × d_head: W_Qᵀ W_K sums over d_model. Queries and keys are compared over
-    d_head: W_Q @ W_K.mT."""
-    W_QK, W_OV = W_Q.mT @ W_K, W_V @ W_O
-    return W_QK, W_OV, _ranks(W_Q @ W_K.mT, W_OV)
+    d_head: W_Q @ W_K.mT.
+
+    The circuit takes two vectors of the stream, x_q and x_k, so both of its sides are d_model
+    long. Which axis is left to sum over?"""
+    return _circuits(W_Q, W_K, W_V, W_O, W_QK=W_Q.mT @ W_K)
 
 
 def rank_is_d_head_always(W_Q, W_K, W_V, W_O):
     """You gave d_head as the rank. That is the most it can be: where two columns of W_K are alike,
     W_QK has fewer. Count its singular values that are not 0."""
-    W_QK, W_OV = W_Q @ W_K.mT, W_V @ W_O
-    return W_QK, W_OV, torch.tensor([W_Q.shape[-1]] * 2)
+    return _circuits(W_Q, W_K, W_V, W_O, ranks=torch.tensor([W_Q.shape[-1]] * 2))
 
 
 def rank_is_d_model(W_Q, W_K, W_V, W_O):
     """You gave d_model as the rank: the matrix's size, or all singular values above 0, rounding
     errors included. Count those above 1e-5 of the greatest: its rows are combinations of d_head
     rows only."""
-    W_QK, W_OV = W_Q @ W_K.mT, W_V @ W_O
-    return W_QK, W_OV, torch.tensor([W_Q.shape[0]] * 2)
+    return _circuits(W_Q, W_K, W_V, W_O, ranks=torch.tensor([W_Q.shape[0]] * 2))
+
+
+def rank_of_a_factor(W_Q, W_K, W_V, W_O):
+    """You counted the rank of one factor. The product can have less: two columns of W_Q may cancel
+    against those of W_K. Decompose W_Q @ W_K.mT."""
+    return _circuits(W_Q, W_K, W_V, W_O, ranks=_ranks(W_Q, W_K, W_V, W_O).view(2, 2).amin(dim=1))
+
+
+def threshold_not_relative(W_Q, W_K, W_V, W_O):
+    """You counted the singular values above 1e-5 itself, so a head with small weights has rank 0.
+    Count those above 1e-5 of the greatest: rtol, not atol."""
+    values = torch.linalg.svdvals(torch.stack([W_Q @ W_K.mT, W_V @ W_O]))
+    return _circuits(W_Q, W_K, W_V, W_O, ranks=(values > REACH).sum(dim=-1))
 
 
 def ranks_swapped(W_Q, W_K, W_V, W_O):
     """Your two ranks are in the wrong order: first that of W_QK, then that of W_OV."""
-    W_QK, W_OV = W_Q @ W_K.mT, W_V @ W_O
-    return W_QK, W_OV, _ranks(W_OV, W_QK)
+    W_QK, W_OV, ranks = _circuits(W_Q, W_K, W_V, W_O)
+    return W_QK, W_OV, ranks.flip(0)
 
 
 def circuits_swapped(W_Q, W_K, W_V, W_O):
     """You returned W_OV first. In the order of the task: W_QK, W_OV, the ranks."""
-    W_QK, W_OV = W_Q @ W_K.mT, W_V @ W_O
-    return W_OV, W_QK, _ranks(W_OV, W_QK)
+    W_QK, W_OV, ranks = _circuits(W_Q, W_K, W_V, W_O)
+    return W_OV, W_QK, ranks.flip(0)
 
 
 def score_scale_included(W_Q, W_K, W_V, W_O):
     """You divided W_QK by √d_head. Scores are divided by it later; W_QK itself is W_Q @ W_K.mT."""
-    W_QK, W_OV = W_Q @ W_K.mT, W_V @ W_O
-    return W_QK / math.sqrt(W_Q.shape[-1]), W_OV, _ranks(W_QK, W_OV)
+    W_QK, W_OV, ranks = _circuits(W_Q, W_K, W_V, W_O)
+    return W_QK / math.sqrt(W_Q.shape[-1]), W_OV, ranks
 
 
 def both_in_the_head(W_Q, W_K, W_V, W_O):
     """Both of yours are d_head × d_head: W_Qᵀ W_K and W_O W_V sum over d_model. The circuits go
     from stream to stream: W_Q @ W_K.mT and W_V @ W_O."""
-    W_QK, W_OV = W_Q.mT @ W_K, W_O @ W_V
-    return W_QK, W_OV, _ranks(W_QK, W_OV)
+    return _circuits(W_Q, W_K, W_V, W_O, W_QK=W_Q.mT @ W_K, W_OV=W_O @ W_V)
 
 
 def _keys_alike() -> tuple[Tensor, ...]:
-    """A head whose third key column repeats the second."""
+    """A head of small weights whose third key column repeats the second."""
     W_Q, W_K, W_V, W_O = normal((6, 3), (6, 3), (6, 3), (3, 6), seed=1)
     W_K[:, 2] = W_K[:, 1]
+    return W_Q / 1e4, W_K / 1e4, W_V / 1e4, W_O / 1e4
+
+
+def _cancelling() -> tuple[Tensor, ...]:
+    """A head in which the second column of queries and keys undoes the first."""
+    W_Q, W_K, W_V, W_O = normal((6, 3), (6, 3), (6, 3), (3, 6), seed=2)
+    W_Q[:, 1], W_K[:, 1] = W_Q[:, 0], -W_K[:, 0]
     return W_Q, W_K, W_V, W_O
 
 
@@ -143,7 +172,8 @@ QK_AND_OV = Exercise(
     answer=qk_and_ov,
     cases={
         "a head of width 2 in a stream of 5": normal((5, 2), (5, 2), (5, 2), (2, 5)),
-        "two of its three keys alike": _keys_alike,
+        "small weights, two of the three keys alike": _keys_alike,
+        "queries and keys of which two cancel": _cancelling,
     },
     mistakes=[
         values_after_the_output,
@@ -152,6 +182,8 @@ QK_AND_OV = Exercise(
         keys_not_transposed,
         rank_is_d_head_always,
         rank_is_d_model,
+        rank_of_a_factor,
+        threshold_not_relative,
         ranks_swapped,
         circuits_swapped,
         score_scale_included,
@@ -200,89 +232,111 @@ def in_another_basis(
     return W_Q @ M, W_K @ inverse.mT, W_V @ M, inverse @ W_O
 
 
+def _changed(W_Q, W_K, W_V, W_O, M, *, queries=None, keys=None, values=None, out=None):
+    """The head with each of its four matrices multiplied by the right one, or by that given."""
+    inverse = torch.linalg.inv(M)
+    return (
+        W_Q @ (M if queries is None else queries),
+        W_K @ (inverse.mT if keys is None else keys),
+        W_V @ (M if values is None else values),
+        (inverse if out is None else out) @ W_O,
+    )
+
+
 def same_basis_for_the_keys(W_Q, W_K, W_V, W_O, M):
     """Your keys became k M, like the queries: then the scores are q M Mᵀ kᵀ, and only a rotation
-    leaves those alone. Keys need the inverse, transposed."""
-    return W_Q @ M, W_K @ M, W_V @ M, torch.linalg.inv(M) @ W_O
+    leaves those alone. Keys need the inverse, transposed.
+
+    What must stand between q M and kᵀ for M to vanish? That is the transpose of what you multiply
+    W_K by."""
+    return _changed(W_Q, W_K, W_V, W_O, M, keys=M)
 
 
 def inverse_not_transposed(W_Q, W_K, W_V, W_O, M):
     """Your new keys are k M⁻¹, so the scores are q M M⁻ᵀ kᵀ: M does not cancel. A key meets the
-    query transposed: take the inverse transposed."""
-    return W_Q @ M, W_K @ torch.linalg.inv(M), W_V @ M, torch.linalg.inv(M) @ W_O
+    query transposed: take the inverse transposed.
+
+    With k N for the keys the scores are q M (k N)ᵀ. Write the bracket without its transpose."""
+    return _changed(W_Q, W_K, W_V, W_O, M, keys=torch.linalg.inv(M))
 
 
 def transposed_not_inverted(W_Q, W_K, W_V, W_O, M):
-    """Your new keys are k Mᵀ. That undoes M only where M is a rotation; in general it takes the
-    inverse."""
-    return W_Q @ M, W_K @ M.mT, W_V @ M, torch.linalg.inv(M) @ W_O
+    """Your new keys are k Mᵀ, so the scores are q M M kᵀ. That is q kᵀ only where M is its own
+    inverse: the keys need the inverse, transposed."""
+    return _changed(W_Q, W_K, W_V, W_O, M, keys=M.mT)
 
 
 def output_not_changed(W_Q, W_K, W_V, W_O, M):
     """You changed the values and left W_O: now the head writes v M W_O. W_O has to undo M first."""
-    inverse = torch.linalg.inv(M)
-    return W_Q @ M, W_K @ inverse.mT, W_V @ M, W_O.clone()
+    return _changed(W_Q, W_K, W_V, W_O, M, out=torch.eye(len(M)))
 
 
 def output_changed_alike(W_Q, W_K, W_V, W_O, M):
     """Your new W_O is M W_O: the values meet M twice. Undo it: M⁻¹ W_O."""
-    inverse = torch.linalg.inv(M)
-    return W_Q @ M, W_K @ inverse.mT, W_V @ M, M @ W_O
+    return _changed(W_Q, W_K, W_V, W_O, M, out=M)
 
 
 def output_transposed_like_the_keys(W_Q, W_K, W_V, W_O, M):
     """Your new W_O is M⁻ᵀ W_O. The values meet W_O as they are, v M (...) W_O: here the inverse
     stands untransposed."""
-    inverse = torch.linalg.inv(M)
-    return W_Q @ M, W_K @ inverse.mT, W_V @ M, inverse.mT @ W_O
+    return _changed(W_Q, W_K, W_V, W_O, M, out=torch.linalg.inv(M).mT)
+
+
+def output_transposed_not_inverted(W_Q, W_K, W_V, W_O, M):
+    """Your new W_O is Mᵀ W_O. That undoes M only where M is a rotation; in general it takes the
+    inverse."""
+    return _changed(W_Q, W_K, W_V, W_O, M, out=M.mT)
 
 
 def queries_left_alone(W_Q, W_K, W_V, W_O, M):
     """You returned the head as it was. That leaves it unchanged, but the new queries are to be
     q M and the new values v M."""
-    return tuple(W.clone() for W in (W_Q, W_K, W_V, W_O))
+    same = torch.eye(len(M))
+    return _changed(W_Q, W_K, W_V, W_O, M, queries=same, keys=same, values=same, out=same)
 
 
 def inverse_for_the_queries(W_Q, W_K, W_V, W_O, M):
     """Your queries became q M⁻¹ and your values v M⁻¹. It is the same head, in another basis than
     asked for: W_Q and W_V take M, the two that meet them take the inverse."""
-    inverse = torch.linalg.inv(M)
-    return W_Q @ inverse, W_K @ M.mT, W_V @ inverse, M @ W_O
+    return _changed(W_Q, W_K, W_V, W_O, torch.linalg.inv(M))
+
+
+def basis_transposed(W_Q, W_K, W_V, W_O, M):
+    """Your queries became q Mᵀ and your values v Mᵀ. It is the same head, in another basis than
+    asked for: multiply by M as it is."""
+    return _changed(W_Q, W_K, W_V, W_O, M.mT)
 
 
 def keys_left_alone(W_Q, W_K, W_V, W_O, M):
     """You left W_K as it was: now the scores are q M kᵀ. The keys have to undo M."""
-    return W_Q @ M, W_K.clone(), W_V @ M, torch.linalg.inv(M) @ W_O
+    return _changed(W_Q, W_K, W_V, W_O, M, keys=torch.eye(len(M)))
 
 
 def values_left_alone(W_Q, W_K, W_V, W_O, M):
     """You changed queries and keys only. The values become v M as well, and W_O undoes it."""
-    return W_Q @ M, W_K @ torch.linalg.inv(M).mT, W_V.clone(), W_O.clone()
+    return _changed(W_Q, W_K, W_V, W_O, M, values=torch.eye(len(M)), out=torch.eye(len(M)))
 
 
 def keys_and_output_left_alone(W_Q, W_K, W_V, W_O, M):
     """You stopped half way: with q M and v M the scores and what is written are others. W_K and W_O
-    have to undo M."""
-    return W_Q @ M, W_K.clone(), W_V @ M, W_O.clone()
+    have to undo M.
+
+    Begin with W_O. The head writes v M (...) W_O, and it has to be v W_O: what stands in the
+    brackets? Then the same for q M and the keys, which meet it transposed."""
+    return _changed(W_Q, W_K, W_V, W_O, M, keys=torch.eye(len(M)), out=torch.eye(len(M)))
 
 
 def transposed_at_the_wrong_end(W_Q, W_K, W_V, W_O, M):
     """You transposed the inverse in W_O and not in W_K. A key meets the query transposed, a value
     meets W_O as it is: the other way round."""
     inverse = torch.linalg.inv(M)
-    return W_Q @ M, W_K @ inverse, W_V @ M, inverse.mT @ W_O
+    return _changed(W_Q, W_K, W_V, W_O, M, keys=inverse, out=inverse.mT)
 
 
 def as_if_a_rotation(W_Q, W_K, W_V, W_O, M):
     """Yours holds where M is a rotation, for then Mᵀ is its inverse. M is any invertible matrix:
     keys take inv(M).mT, and W_O takes inv(M) in front."""
-    return W_Q @ M, W_K @ M, W_V @ M, M.mT @ W_O
-
-
-def neither_undone(W_Q, W_K, W_V, W_O, M):
-    """You gave M to all four: the scores are q M Mᵀ kᵀ, and v M M W_O is written. W_K and W_O have
-    to undo it: inv(M).mT behind W_K, inv(M) in front of W_O."""
-    return W_Q @ M, W_K @ M, W_V @ M, M @ W_O
+    return _changed(W_Q, W_K, W_V, W_O, M, keys=M, out=M.mT)
 
 
 def _basis(size: int, seed: int) -> Tensor:
@@ -307,14 +361,15 @@ IN_ANOTHER_BASIS = Exercise(
         output_not_changed,
         output_changed_alike,
         output_transposed_like_the_keys,
+        output_transposed_not_inverted,
         queries_left_alone,
         inverse_for_the_queries,
+        basis_transposed,
         keys_left_alone,
         values_left_alone,
         keys_and_output_left_alone,
         transposed_at_the_wrong_end,
         as_if_a_rotation,
-        neither_undone,
     ],
     variants=[
         lambda W_Q, W_K, W_V, W_O, M: (
@@ -349,7 +404,10 @@ def qk_scores(
 
 def queries_and_keys_swapped(query_rows, key_rows, W_Q, W_K):
     """You sent the queries through W_K and the keys through W_Q: this says who wants to be read by
-    whom. Queries go through W_Q."""
+    whom. Queries go through W_Q.
+
+    Names are swapped more easily than letters: write queries = ... and keys = ... on two lines, and
+    only then compare them."""
     return qk_scores(query_rows, key_rows, W_K, W_Q)
 
 
@@ -361,13 +419,16 @@ def rows_and_columns_swapped(query_rows, key_rows, W_Q, W_K):
 
 def not_scaled(query_rows, key_rows, W_Q, W_K):
     """Your scores are √d_head times too large: divide, as in exercise 1.4, so that they are what
-    the softmax gets."""
+    the softmax gets.
+
+    W_QK itself has no scale; scores do. Which axis of W_Q counts the numbers that a dot product of
+    a query and a key sums over?"""
     return qk_scores(query_rows, key_rows, W_Q, W_K) * math.sqrt(W_Q.shape[-1])
 
 
 def scaled_by_d_model(query_rows, key_rows, W_Q, W_K):
     """You divided by √d_model. The dot product runs over d_head numbers: divide by their root."""
-    return not_scaled(query_rows, key_rows, W_Q, W_K) / math.sqrt(W_Q.shape[0])
+    return qk_scores(query_rows, key_rows, W_Q, W_K) * math.sqrt(W_Q.shape[-1] / len(W_Q))
 
 
 def query_rows_twice(query_rows, key_rows, W_Q, W_K):
@@ -418,17 +479,17 @@ QK_SCORES = Exercise(
         "as many queries as keys": normal((3, 6), (3, 6), (6, 4), (6, 4), seed=1),
     },
     mistakes=[
+        softmax_taken,
+        later_keys_hidden,
         queries_and_keys_swapped,
         rows_and_columns_swapped,
         not_scaled,
         scaled_by_d_model,
         query_rows_twice,
-        softmax_taken,
         no_weights_at_all,
         keys_made_by_W_Q,
         key_rows_twice,
         scaled_by_d_head,
-        later_keys_hidden,
     ],
     variants=[
         lambda query_rows, key_rows, W_Q, W_K: (
@@ -466,6 +527,17 @@ def ov_logits(
     return source_rows @ W_V @ W_O @ W_U[:, outs]
 
 
+def sources_along_the_columns(source_rows, W_V, W_O, W_U, outs):
+    """Your result is transposed: one row for each source, one column for each token of `outs`."""
+    return ov_logits(source_rows, W_V, W_O, W_U, outs).mT
+
+
+def probabilities_for_logits(source_rows, W_V, W_O, W_U, outs):
+    """You took a softmax. One head's share of the logits is no prediction: others add to it first.
+    Return the logits."""
+    return ov_logits(source_rows, W_V, W_O, W_U, outs).softmax(dim=-1)
+
+
 def rows_of_the_unembedding(source_rows, W_V, W_O, W_U, outs):
     """You took rows of W_U. A token's logit is read by its column: W_U is [d_model d_vocab], so
     W_U[:, outs]."""
@@ -475,46 +547,43 @@ def rows_of_the_unembedding(source_rows, W_V, W_O, W_U, outs):
 def output_before_values(source_rows, W_V, W_O, W_U, outs):
     """You sent the source through W_Oᵀ first and W_Vᵀ after: that reads where the head writes. A
     row meets W_V first."""
-    return source_rows @ W_O.mT @ W_V.mT @ W_U[:, outs]
-
-
-def sources_along_the_columns(source_rows, W_V, W_O, W_U, outs):
-    """Your result is transposed: one row for each source, one column for each token of `outs`."""
-    return ov_logits(source_rows, W_V, W_O, W_U, outs).mT
+    return ov_logits(source_rows, W_O.mT, W_V.mT, W_U, outs)
 
 
 def head_left_out(source_rows, W_V, W_O, W_U, outs):
     """You unembedded the source rows themselves: that is the direct path, in which no head takes
     part. W_V and W_O come in between."""
-    return source_rows @ W_U[:, outs]
-
-
-def probabilities_for_logits(source_rows, W_V, W_O, W_U, outs):
-    """You took a softmax. One head's share of the logits is no prediction: others add to it first.
-    Return the logits."""
-    return ov_logits(source_rows, W_V, W_O, W_U, outs).softmax(dim=-1)
+    same = torch.eye(len(W_V))
+    return ov_logits(source_rows, same, same, W_U, outs)
 
 
 def first_columns(source_rows, W_V, W_O, W_U, outs):
     """You returned the first columns of W_U, as many as there are tokens in `outs`. Index with
     `outs` itself."""
-    return source_rows @ W_V @ W_O @ W_U[:, : len(outs)]
+    return ov_logits(source_rows, W_V, W_O, W_U, torch.arange(len(outs)))
 
 
 def outs_for_the_wrong_axis(source_rows, W_V, W_O, W_U, outs):
-    """W_U[outs] takes rows of W_U, which count d_model. Tokens are its columns: W_U[:, outs]."""
+    """W_U[outs] takes rows of W_U, which count d_model. Tokens are its columns: W_U[:, outs].
+
+    W_U is [d_model d_vocab]. To keep all of the first axis and some of the second, what stands
+    before the comma?"""
     return source_rows @ W_V @ W_O @ W_U[outs]
 
 
 def all_tokens_returned(source_rows, W_V, W_O, W_U, outs):
     """You returned the logits of the whole vocabulary. Keep the columns `outs`."""
-    return source_rows @ W_V @ W_O @ W_U
+    return ov_logits(source_rows, W_V, W_O, W_U, torch.arange(W_U.shape[1]))
 
 
 def source_added(source_rows, W_V, W_O, W_U, outs):
     """You added the source row itself to what the head writes. It stands at another position: all
-    that the head adds is its row times W_V W_O."""
-    return (source_rows + source_rows @ W_V @ W_O) @ W_U[:, outs]
+    that the head adds is its row times W_V W_O.
+
+    The row that is read and the row that is written to belong to two positions. On which of the two
+    does x stay where it was?"""
+    same = torch.eye(len(W_V))
+    return ov_logits(source_rows, W_V @ W_O + same, same, W_U, outs)
 
 
 def probabilities_of_all(source_rows, W_V, W_O, W_U, outs):
@@ -538,11 +607,11 @@ OV_LOGITS = Exercise(
         ),
     },
     mistakes=[
+        sources_along_the_columns,
+        probabilities_for_logits,
         rows_of_the_unembedding,
         output_before_values,
-        sources_along_the_columns,
         head_left_out,
-        probabilities_for_logits,
         first_columns,
         outs_for_the_wrong_axis,
         all_tokens_returned,
@@ -636,7 +705,9 @@ def _first_of(entries, k):
 
 def materialises_it(left, right, k, rows_at_once):
     """You made all of left @ right at once. Between all of GPT-2's tokens that is 10 GB. Take
-    `rows_at_once` rows of left at a time, and keep only the best so far."""
+    `rows_at_once` rows of left at a time, and keep only the best so far.
+
+    When you have seen the first rows, which of their entries can you forget for good?"""
     return _of_whole(left, right, k)
 
 
@@ -655,7 +726,10 @@ def misses_ties_across_chunks(left, right, k, rows_at_once):
 
 
 def rows_counted_in_the_chunk(left, right, k, rows_at_once):
-    """Your rows count from the beginning of each chunk. Add the chunk's first row to them."""
+    """Your rows count from the beginning of each chunk. Add the chunk's first row to them.
+
+    left[first : first + rows_at_once] @ right counts its rows from 0. Which row of the whole matrix
+    is its row 0?"""
     return _first_of(_chunk_maxima(left, right, k, rows_at_once, offset=False), k)
 
 
@@ -736,7 +810,10 @@ def rows_and_columns_exchanged(left, right, k, rows_at_once):
 
 def places_among_the_best(left, right, k, rows_at_once):
     """Your values are right; your rows and columns come from the places among the best so far, not
-    in the matrix. Carry each value's place along: places = places[best]."""
+    in the matrix. Carry each value's place along: places = places[best].
+
+    topk says where among the values that you gave it. Those are no row of the matrix any more, so
+    what must you keep beside each of them?"""
     values, _, _ = _chunk_maxima(left, right, k, rows_at_once)
     found = values.topk(min(k, len(values)))
     return found.values, found.indices // right.shape[1], found.indices % right.shape[1]
@@ -818,91 +895,127 @@ def never_the_large_matrix(function: Callable, left, right):
         return function(left, right)
 
 
+def _copying(left, right, *, found=torch.linalg.eigvals, above=torch.real, below=torch.abs):
+    """The sum of one thing by the sum of another, for what is found in the small matrix."""
+    values = found(right @ left)
+    return above(values).sum() / below(values).sum()
+
+
 def eigenvalues_of_the_large_matrix(left, right):
     """You took the eigenvalues of left @ right, token × token: 10 GB for GPT-2, and days. The small
-    matrix right @ left has the same ones, but for zeros."""
-    eigenvalues = torch.linalg.eigvals(left @ right)
-    return eigenvalues.real.sum() / eigenvalues.abs().sum()
+    matrix right @ left has the same ones, but for zeros.
+
+    AB and BA have the same eigenvalues, but for zeros. With A = left and B = right, which of the
+    two products is d_head × d_head?"""
+    return _copying(right, left)
 
 
 def absolute_values(left, right):
     """Your score is never below 0: you summed |Re λ|. A head that lowers what it reads has negative
     eigenvalues, and the score must show it: sum Re λ."""
-    eigenvalues = torch.linalg.eigvals(right @ left)
-    return eigenvalues.real.abs().sum() / eigenvalues.abs().sum()
+    return _copying(left, right, above=lambda values: values.real.abs())
 
 
 def real_parts_below_the_line(left, right):
     """You divided by Σ |Re λ|: a head that only rotates counts for nothing below the line. Divide
-    by the sizes |λ|, imaginary parts included."""
-    eigenvalues = torch.linalg.eigvals(right @ left)
-    return eigenvalues.real.sum() / eigenvalues.real.abs().sum()
+    by the sizes |λ|, imaginary parts included.
+
+    λ = a + ib has the size √(a² + b²). torch's .abs() of a complex number is that, if .real was
+    not taken first."""
+    return _copying(left, right, below=lambda values: values.real.abs())
 
 
 def of_the_symmetric_part(left, right):
     """You made the matrix symmetric, (W + Wᵀ) / 2, perhaps by eigvalsh, which reads one half of it
     only. Its eigenvalues are real, but other ones. Take torch.linalg.eigvals of the matrix
     itself."""
-    small = right @ left
-    eigenvalues = torch.linalg.eigvalsh((small + small.mT) / 2)
-    return eigenvalues.sum() / eigenvalues.abs().sum()
+    return _copying(left, right, found=lambda small: torch.linalg.eigvalsh((small + small.mT) / 2))
 
 
 def one_half_of_the_matrix(left, right):
     """You took eigvalsh, which is for symmetric matrices: it reads the lower half and believes that
     the upper is the same. Take torch.linalg.eigvals."""
-    eigenvalues = torch.linalg.eigvalsh(right @ left)
-    return eigenvalues.sum() / eigenvalues.abs().sum()
+    return _copying(left, right, found=torch.linalg.eigvalsh)
 
 
 def singular_values_below_the_line(left, right):
     """You divided by singular values. They say how far vectors are stretched, not whether they come
     out as they went in. Divide by the sum of |λ|."""
-    small = right @ left
-    return torch.trace(small) / torch.linalg.svdvals(small).sum()
+    below = torch.linalg.svdvals(right @ left)
+    return _copying(left, right, below=lambda values: below)
+
+
+def norm_below_the_line(left, right):
+    """You divided by the Frobenius norm. The trace is the sum of the eigenvalues, but the norm is
+    not the sum of their sizes |λ|: for that you need the eigenvalues."""
+    below = (right @ left).norm()
+    return _copying(left, right, below=lambda values: below)
+
+
+def root_of_the_squares(left, right):
+    """You divided by the root of Σ |λ|². Add up the sizes themselves: Σ |λ|."""
+    return _copying(left, right, below=lambda values: values.abs().square().sum().sqrt())
 
 
 def share_of_positive_ones(left, right):
     """You counted the eigenvalues with a positive real part. Weigh them: Σ Re λ / Σ |λ|."""
-    return (torch.linalg.eigvals(right @ left).real > 0).float().mean()
+    return _copying(left, right, above=lambda values: values.real > 0, below=torch.ones_like).real
+
+
+def only_positive_ones(left, right):
+    """Your score is never below 0: you left the negative real parts out of the sum. They are what
+    tells a head that lowers from one that copies: sum all Re λ."""
+    return _copying(left, right, above=lambda values: values.real.relu())
 
 
 def not_divided(left, right):
     """Your score grows with the weights: divide Σ Re λ by Σ |λ|, so that heads can be compared."""
-    return torch.linalg.eigvals(right @ left).real.sum()
+    return _copying(left, right, below=lambda values: torch.ones(()))
+
+
+def divided_by_how_many(left, right):
+    """You took the mean of Re λ, which grows with the weights. Divide the sum by Σ |λ|, not by how
+    many there are."""
+    return _copying(left, right, below=lambda values: torch.ones(len(values)))
 
 
 def size_of_the_sum(left, right):
     """Your score is never below 0: you took |Σ λ|. A head that lowers what it reads must come out
     negative: take the real part of the sum."""
-    eigenvalues = torch.linalg.eigvals(right @ left)
-    return eigenvalues.sum().abs() / eigenvalues.abs().sum()
+    return _copying(left, right, above=lambda values: values.sum().abs())
 
 
 def mean_of_the_ratios(left, right):
     """You divided each eigenvalue by its own size, so that small ones count as much as large ones.
     Sum first: Σ Re λ / Σ |λ|."""
-    eigenvalues = torch.linalg.eigvals(right @ left)
-    return (eigenvalues.real / eigenvalues.abs()).mean()
+    return _copying(left, right, found=lambda small: torch.sgn(torch.linalg.eigvals(small)))
 
 
 def left_complex(left, right):
     """Your score is a complex number. The imaginary parts cancel in the sum; take .real."""
-    eigenvalues = torch.linalg.eigvals(right @ left)
-    return eigenvalues.sum() / eigenvalues.abs().sum()
+    return _copying(left, right, above=lambda values: values)
 
 
 def diagonal_for_eigenvalues(left, right):
     """You used the diagonal's entries for eigenvalues. They have the same sum, but not the same
     sizes: torch.linalg.eigvals(right @ left)."""
+    return _copying(left, right, found=torch.diagonal)
+
+
+def diagonal_of_the_large_matrix(left, right):
+    """You used how much each token raises itself, the diagonal of left @ right, for eigenvalues.
+    They have the same sum, but not the same sizes: torch.linalg.eigvals(right @ left)."""
     diagonal = (left * right.mT).sum(dim=-1)
-    return diagonal.sum() / diagonal.abs().sum()
+    return _copying(left, right, found=lambda small: diagonal)
 
 
 def one_for_every_head(left, right):
     """Your score is always 1: what you summed is never negative. Singular values have no sign;
-    take torch.linalg.eigvals."""
-    return torch.ones(())
+    take torch.linalg.eigvals.
+
+    A copying head gives a vector back as it came, a lowering one turns it round. Both stretch it
+    alike, so no number that only says how far can tell them apart."""
+    return _copying(left, right, found=torch.linalg.svdvals)
 
 
 def _copier(tokens: int, d_head: int, sign: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -928,12 +1041,17 @@ COPYING_SCORE = Exercise(
         of_the_symmetric_part,
         one_half_of_the_matrix,
         singular_values_below_the_line,
+        norm_below_the_line,
+        root_of_the_squares,
         share_of_positive_ones,
+        only_positive_ones,
         not_divided,
+        divided_by_how_many,
         size_of_the_sum,
         mean_of_the_ratios,
         left_complex,
         diagonal_for_eigenvalues,
+        diagonal_of_the_large_matrix,
         one_for_every_head,
     ],
     variants=[
@@ -974,14 +1092,16 @@ def ranked_down_the_column(circuit, sources, k):
 
 
 def rows_taken_for_tokens(circuit, sources, k):
-    """You compared with the row's number. Row i belongs to the token sources[i]."""
-    raised = circuit.topk(k, dim=-1).indices
-    return (raised == torch.arange(len(sources))[:, None]).any(dim=-1).float().mean()
+    """You compared with the row's number. Row i belongs to the token sources[i].
+
+    The columns count the whole vocabulary, the rows only the sources. In which column of row i
+    stands its own logit?"""
+    return share_copied(circuit, torch.arange(len(sources)), k)
 
 
 def only_the_first(circuit, sources, k):
     """You looked at the most raised token alone, whatever k is. The k most raised count."""
-    return (circuit.argmax(dim=-1) == sources).float().mean()
+    return share_copied(circuit, sources, 1)
 
 
 def raised_at_all(circuit, sources, k):
@@ -993,34 +1113,29 @@ def raised_at_all(circuit, sources, k):
 
 def lowered_most(circuit, sources, k):
     """You took the k that are lowered most. topk finds the greatest unless it is told otherwise."""
-    lowered = circuit.topk(k, dim=-1, largest=False).indices
-    return (lowered == sources[:, None]).any(dim=-1).float().mean()
+    return share_copied(-circuit, sources, k)
 
 
 def counted_not_shared(circuit, sources, k):
     """You returned how many they are. Divide by the number of sources."""
-    raised = circuit.topk(k, dim=-1).indices
-    return (raised == sources[:, None]).any(dim=-1).float().sum()
+    return share_copied(circuit, sources, k) * len(sources)
 
 
 def divided_by_k_too(circuit, sources, k):
     """You averaged over the k places as well: a source stands in one of them at most. Use any(),
     then mean()."""
-    raised = circuit.topk(k, dim=-1).indices
-    return (raised == sources[:, None]).float().mean()
+    return share_copied(circuit, sources, k) / k
 
 
 def sizes_ranked(circuit, sources, k):
     """You ranked by absolute value: a token that is lowered far counts as raised. Rank the entries
     as they are."""
-    changed = circuit.abs().topk(k, dim=-1).indices
-    return (changed == sources[:, None]).any(dim=-1).float().mean()
+    return share_copied(circuit.abs(), sources, k)
 
 
 def one_place_too_many(circuit, sources, k):
     """You allowed k tokens above the own one: then it is number k + 1. Fewer than k, < k."""
-    own = circuit.gather(1, sources[:, None])
-    return ((circuit > own).sum(dim=-1) <= k).float().mean()
+    return share_copied(circuit, sources, k + 1)
 
 
 def any_of_the_sources(circuit, sources, k):
@@ -1032,7 +1147,10 @@ def any_of_the_sources(circuit, sources, k):
 
 def sources_along_the_k(circuit, sources, k):
     """You compared the k most raised of each row with all sources side by side. Each row has one
-    source of its own: make them a column, sources[:, None]."""
+    source of its own: make them a column, sources[:, None].
+
+    Two tensors are lined up from the last axis on: [source k] against [source] compares k with
+    source, or raises an error."""
     raised = circuit.topk(k, dim=-1).indices
     return (raised == sources).any(dim=-1).float().mean()
 
@@ -1040,8 +1158,7 @@ def sources_along_the_k(circuit, sources, k):
 def ranked_among_the_sources(circuit, sources, k):
     """You ranked the sources among themselves. The own token must be among the k most raised of the
     whole vocabulary."""
-    raised = circuit[:, sources].topk(k, dim=-1).indices
-    return (raised == torch.arange(len(sources))[:, None]).any(dim=-1).float().mean()
+    return share_copied(circuit[:, sources], torch.arange(len(sources)), k)
 
 
 def booleans_have_no_mean(circuit, sources, k):
@@ -1076,8 +1193,8 @@ SHARE_COPIED = Exercise(
         divided_by_k_too,
         sizes_ranked,
         one_place_too_many,
-        sources_along_the_k,
         any_of_the_sources,
+        sources_along_the_k,
         ranked_among_the_sources,
         booleans_have_no_mean,
     ],
@@ -1130,22 +1247,27 @@ def with_fixed_signs(function: Callable, W_V, W_O):
 
 def reading_and_writing_swapped(W_V, W_O):
     """You swapped the two: with vectors as rows, x @ W_OV first meets U. What is read are U's
-    columns, what is written Vh's rows."""
+    columns, what is written Vh's rows.
+
+    Write x @ U @ diag(S) @ Vh. Which factor takes the dot products with x, and along whose rows
+    does the result come out?"""
     S, reading, writing = reads_and_writes(W_V, W_O)
     return S, writing, reading
 
 
 def rows_of_U(W_V, W_O):
-    """You took U's rows as what is read. Its singular vectors are its columns: U[:, :d_head].mT."""
-    U, S, Vh = torch.linalg.svd(W_V @ W_O)
-    return S[: len(W_O)], U[: len(W_O)], Vh[: len(W_O)]
+    """You took U's rows as what is read. Its singular vectors are its columns: U[:, :d_head].mT.
+
+    Check it: x along one of your rows should come out S times as long. U's columns are read, Vh's
+    rows are written: only one of the two has its vectors along the rows."""
+    S, _, writing = reads_and_writes(W_V, W_O)
+    return S, torch.linalg.svd(W_V @ W_O).U[: len(W_O)], writing
 
 
 def columns_of_Vh(W_V, W_O):
     """You transposed Vh: torch returns V transposed already, with one direction a row."""
-    U, S, Vh = torch.linalg.svd(W_V @ W_O)
-    d_head = len(W_O)
-    return S[:d_head], U[:, :d_head].mT, Vh[:, :d_head].mT
+    S, reading, _ = reads_and_writes(W_V, W_O)
+    return S, reading, torch.linalg.svd(W_V @ W_O).Vh[:, : len(W_O)].mT
 
 
 def all_d_model_directions(W_V, W_O):
@@ -1256,103 +1378,121 @@ def small_matrices_only(function: Callable, w, W_V, W_O):
         return function(w, W_V, W_O)
 
 
-def _scores(W_V, W_O):
-    eigenvalues = torch.linalg.eigvals(W_O.double() @ W_V.double())
-    return eigenvalues.real.sum(dim=-1) / eigenvalues.abs().sum(dim=-1)
+def _means(W):
+    return W.mean(dim=-2, keepdim=True)
 
 
-def _folded(w, W_V):
-    return w[:, None, :, None] * W_V
-
-
-def _centred(W, dim):
-    return W - W.mean(dim=dim, keepdim=True)
+def _scores(w, W_V, W_O, *, means=_means, above=torch.real, below=torch.abs, dim=-1):
+    """The scores with these means subtracted, and these parts of the eigenvalues summed."""
+    W_V = w[:, None, :, None] * W_V
+    eigenvalues = torch.linalg.eigvals((W_O @ (W_V - means(W_V))).double())
+    return above(eigenvalues).sum(dim=dim) / below(eigenvalues).sum(dim=dim)
 
 
 def not_folded(w, W_V, W_O):
     """You never used w: the head reads the stream only after the LayerNorm has stretched it.
     Multiply row i of W_V by w[i]."""
-    return _scores(_centred(W_V, -2), W_O)
+    return _scores(torch.ones_like(w), W_V, W_O)
 
 
 def folded_not_centred(w, W_V, W_O):
     """You folded w in and left the means: LayerNorm subtracts them from what the head reads. Take
     from each column of W_V its mean over d_model."""
-    return _scores(_folded(w, W_V), W_O)
+    return _scores(w, W_V, W_O, means=torch.zeros_like)
+
+
+def raw_weights(w, W_V, W_O):
+    """You scored the weights as they are stored. LayerNorm stands before the head: fold w into W_V
+    first, then centre it.
+
+    Chapter 3 did both: `processed` multiplies each row of W_V by its w, and takes from each column
+    its mean. Begin with the first."""
+    return _scores(torch.ones_like(w), W_V, W_O, means=torch.zeros_like)
 
 
 def centred_before_folding(w, W_V, W_O):
     """You centred W_V first and multiplied by w after (or W_O by w, which comes to the same): then
-    the columns have means again. Fold first."""
-    return _scores(_folded(w, _centred(W_V, -2)), W_O)
+    the columns have means again. Fold first.
+
+    The LayerNorm centres x, then stretches it by w. Written for the matrix, the last step before
+    W_V is the first that you put into it."""
+    return _scores(w, W_V - _means(W_V), W_O, means=torch.zeros_like)
+
+
+def divided_by_w(w, W_V, W_O):
+    """You divided W_V by w. The LayerNorm multiplies each number of the stream by its w before W_V
+    reads it: multiply row i by w[i]."""
+    return _scores(1 / w, W_V, W_O)
 
 
 def centred_over_the_head(w, W_V, W_O):
     """You took the mean over d_head. What is centred is the stream: the mean runs over d_model,
-    dim=-2 of W_V."""
-    return _scores(_centred(_folded(w, W_V), -1), W_O)
+    dim=-2 of W_V.
+
+    The axes of W_V are layer, head, d_model, d_head. LayerNorm takes the mean of one vector of the
+    stream: which of these axes counts its numbers?"""
+    return _scores(w, W_V, W_O, means=lambda W: W.mean(dim=-1, keepdim=True))
 
 
 def whole_circuits(w, W_V, W_O):
     """You took the eigenvalues of W_V @ W_O, d_model × d_model for each head: slow, and all but
     d_head of them are rounding errors. W_O @ W_V is d_head × d_head."""
-    eigenvalues = torch.linalg.eigvals((_centred(_folded(w, W_V), -2) @ W_O).double())
-    return eigenvalues.real.sum(dim=-1) / eigenvalues.abs().sum(dim=-1)
+    folded = w[:, None, :, None] * W_V
+    return torch.linalg.eigvals((folded - _means(folded)) @ W_O)
 
 
 def sizes_above_the_line(w, W_V, W_O):
     """No score of yours is below 0: you summed |Re λ|. Sum Re λ."""
-    eigenvalues = torch.linalg.eigvals((W_O @ _centred(_folded(w, W_V), -2)).double())
-    return eigenvalues.real.abs().sum(dim=-1) / eigenvalues.abs().sum(dim=-1)
+    return _scores(w, W_V, W_O, above=lambda eigenvalues: eigenvalues.real.abs())
 
 
 def heads_by_layers(w, W_V, W_O):
     """Your table is [head layer]: layers go along the rows."""
-    return _scores(_centred(_folded(w, W_V), -2), W_O).mT
+    return _scores(w, W_V, W_O).mT
 
 
 def one_score_for_all(w, W_V, W_O):
     """You summed over the heads as well, and have one score. Sum over the eigenvalues alone,
     dim=-1."""
-    eigenvalues = torch.linalg.eigvals((W_O @ _centred(_folded(w, W_V), -2)).double())
-    return eigenvalues.real.sum() / eigenvalues.abs().sum()
-
-
-def raw_weights(w, W_V, W_O):
-    """You scored the weights as they are stored. LayerNorm stands before the head: fold w into W_V
-    first, then centre it."""
-    return _scores(W_V, W_O)
+    return _scores(w, W_V, W_O, dim=None)
 
 
 def one_mean_for_all(w, W_V, W_O):
     """You subtracted the mean of all numbers. Each column of each head's W_V has its own:
     mean(dim=-2, keepdim=True)."""
-    W_V = _folded(w, W_V)
-    return _scores(W_V - W_V.mean(), W_O)
+    return _scores(w, W_V, W_O, means=torch.mean)
 
 
 def centred_over_the_heads(w, W_V, W_O):
     """You took the mean over the heads. What is centred is the stream: the mean runs over d_model,
     dim=-2."""
-    return _scores(_centred(_folded(w, W_V), 1), W_O)
+    return _scores(w, W_V, W_O, means=lambda W: W.mean(dim=1, keepdim=True))
 
 
 def mean_without_keepdim(w, W_V, W_O):
     """The mean lost its axis, so it does not line up with W_V: mean(dim=-2, keepdim=True)."""
-    W_V = _folded(w, W_V)
-    return _scores(W_V - W_V.mean(dim=-2), W_O)
+    return _scores(w, W_V, W_O, means=lambda W: W.mean(dim=-2))
 
 
 def stretched_along_d_head(w, W_V, W_O):
     """Your w runs along d_head. It has one number for each of the d_model rows of W_V:
     w[:, None, :, None]."""
-    return _scores(_centred(w[:, None, None, :] * W_V, -2), W_O)
+    return w[:, None, None, :] * W_V
 
 
 def only_real_parts_below_the_line(w, W_V, W_O):
     """You divided by Σ |Re λ|. Divide by the sizes |λ|, imaginary parts included."""
-    real = torch.linalg.eigvals((W_O @ _centred(_folded(w, W_V), -2)).double()).real
-    return real.sum(dim=-1) / real.abs().sum(dim=-1)
+    return _scores(w, W_V, W_O, below=lambda eigenvalues: eigenvalues.real.abs())
+
+
+def mean_of_each_ratio(w, W_V, W_O):
+    """You divided each eigenvalue by its own size, so that small ones count as much as large ones.
+    Sum first: Σ Re λ / Σ |λ|, as in exercise 4.6."""
+    return _scores(
+        *(w, W_V, W_O),
+        above=lambda eigenvalues: torch.sgn(eigenvalues).real,
+        below=lambda eigenvalues: torch.ones_like(eigenvalues.real),
+    )
 
 
 def _raw_heads(layers: int, heads: int, seed: int) -> tuple[Tensor, ...]:
@@ -1367,6 +1507,21 @@ def _raw_heads(layers: int, heads: int, seed: int) -> tuple[Tensor, ...]:
     return 1 + 0.5 * w, W_V + means, W_O + 0.5 + 0.3 * W_V.mT
 
 
+def _centred_output(w, W_V, W_O):
+    """The means taken off W_O, where they stand in the same product."""
+    return _scores(w, W_V, W_O - W_O.mean(dim=-1, keepdim=True), means=torch.zeros_like)
+
+
+def _head_by_head(w, W_V, W_O):
+    layers, heads = W_V.shape[:2]
+    scores = [
+        _scores(w[i : i + 1], W_V[i : i + 1, j : j + 1], W_O[i : i + 1, j : j + 1])
+        for i in range(layers)
+        for j in range(heads)
+    ]
+    return torch.cat(scores).reshape(layers, heads)
+
+
 ALL_COPYING_SCORES = Exercise(
     id="4.9",
     title="the copying scores of all heads",
@@ -1379,32 +1534,24 @@ ALL_COPYING_SCORES = Exercise(
     mistakes=[
         not_folded,
         folded_not_centred,
+        raw_weights,
         centred_before_folding,
+        divided_by_w,
         centred_over_the_head,
         whole_circuits,
         sizes_above_the_line,
         heads_by_layers,
         one_score_for_all,
-        raw_weights,
         one_mean_for_all,
         centred_over_the_heads,
         mean_without_keepdim,
         stretched_along_d_head,
         only_real_parts_below_the_line,
+        mean_of_each_ratio,
     ],
     variants=[
-        lambda w, W_V, W_O: _scores(_folded(w, W_V), _centred(W_O, -1)),
-        lambda w, W_V, W_O: torch.stack(
-            [
-                torch.stack(
-                    [
-                        _scores(_centred(w[i, :, None] * value, -2), out)
-                        for value, out in zip(*pair, strict=True)
-                    ]
-                )
-                for i, pair in enumerate(zip(W_V, W_O, strict=True))
-            ]
-        ),
+        _centred_output,
+        _head_by_head,
     ],
     hints=[
         "Two steps on W_V: each row times its w, then from each column its mean over d_model.",
@@ -1443,71 +1590,75 @@ def story(
     }
 
 
-def _told(last, query, keys, W_QK, read, W_OV, W_U):
-    """A story with each of its parts given."""
-    scores = einsum(query @ W_QK, keys, "batch d_model, batch pos d_model -> batch pos")
+def _story(pattern, x, W_QK, W_OV, W_U, *, read=None, most=torch.argmax):
+    """The right story, but for what is read and for which token is chosen."""
+    last = pattern[:, -1]
+    scores = einsum(x[:, -1] @ W_QK, x, "batch d_model, batch pos d_model -> batch pos")
+    read = einsum(last, x, "batch pos, batch pos d -> batch d") if read is None else read
     return {
         "looks at": last.argmax(dim=-1),
         "wants": scores.argmax(dim=-1),
-        "raises": (read @ W_OV @ W_U).argmax(dim=-1),
+        "raises": most(read @ W_OV @ W_U, dim=-1),
     }
-
-
-def _read(last, x):
-    return einsum(last, x, "batch pos, batch pos d_model -> batch d_model")
 
 
 def column_for_row(pattern, x, W_QK, W_OV, W_U):
     """You took the pattern's last column: who reads the last position. The last row is what the
-    last position reads: pattern[:, -1]."""
-    last = pattern[:, :, -1]
-    return _told(last, x[:, -1], x, W_QK, _read(last, x), W_OV, W_U)
+    last position reads: pattern[:, -1].
+
+    The axes are batch, q_pos, k_pos. Which of the two position axes do you fix, and which is left
+    to take the argmax over?"""
+    return _story(pattern.mT, x, W_QK, W_OV, W_U)
 
 
 def rows_averaged(pattern, x, W_QK, W_OV, W_U):
     """You averaged the pattern over all positions that read. The story is about the last one:
     pattern[:, -1]."""
-    last = pattern.mean(dim=1)
-    return _told(last, x[:, -1], x, W_QK, _read(last, x), W_OV, W_U)
+    return _story(pattern.mean(dim=1, keepdim=True), x, W_QK, W_OV, W_U)
 
 
 def query_and_key_swapped(pattern, x, W_QK, W_OV, W_U):
     """What yours wants is wrong: you multiplied the last position by W_QK's columns, as if it were
     the key. The query comes first: x[:, -1] @ W_QK."""
-    last = pattern[:, -1]
-    return _told(last, x[:, -1], x, W_QK.mT, _read(last, x), W_OV, W_U)
+    return _story(pattern, x, W_QK.mT, W_OV, W_U)
 
 
 def reads_itself(pattern, x, W_QK, W_OV, W_U):
     """You sent the last position's own x through W_OV. The head writes what it read: x of all
-    positions, weighted by the pattern."""
-    return _told(pattern[:, -1], x[:, -1], x, W_QK, x[:, -1], W_OV, W_U)
+    positions, weighted by the pattern.
+
+    If the pattern gave all attention to position 2, which x would the head move? And if it gave
+    half to 2 and half to 5?"""
+    return _story(pattern, x, W_QK, W_OV, W_U, read=x[:, -1])
 
 
 def only_the_most_read(pattern, x, W_QK, W_OV, W_U):
     """You sent only the most read position through W_OV. The others' shares add up: weigh every
     position by the pattern."""
-    last = pattern[:, -1]
-    read = x[torch.arange(len(x)), last.argmax(dim=-1)]
-    return _told(last, x[:, -1], x, W_QK, read, W_OV, W_U)
+    read = x[torch.arange(len(x)), pattern[:, -1].argmax(dim=-1)]
+    return _story(pattern, x, W_QK, W_OV, W_U, read=read)
 
 
 def nothing_moved(pattern, x, W_QK, W_OV, W_U):
     """You unembedded what the head reads. It writes something else: W_OV comes in between."""
-    last = pattern[:, -1]
-    return _told(last, x[:, -1], x, W_QK, _read(last, x), torch.eye(len(W_OV)), W_U)
+    return _story(pattern, x, W_QK, torch.eye(len(W_OV)), W_U)
+
+
+def W_OV_transposed(pattern, x, W_QK, W_OV, W_U):
+    """What yours raises is wrong: W_OV came in transposed. What is read is a row and stands on its
+    left: read @ W_OV."""
+    return _story(pattern, x, W_QK, W_OV.mT, W_U)
 
 
 def lowered(pattern, x, W_QK, W_OV, W_U):
     """You found the token that is lowered most: argmin. Wanted is the one that is raised most."""
-    last = pattern[:, -1]
-    return _told(last, x[:, -1], x, W_QK, _read(last, x), W_OV, -W_U)
+    return _story(pattern, x, W_QK, W_OV, W_U, most=torch.argmin)
 
 
 def wants_taken_from_the_pattern(pattern, x, W_QK, W_OV, W_U):
     """You took "wants" from the pattern, so that the two always agree. Compute it from W_QK: the
     story is worth something only if they could differ."""
-    told = story(pattern, x, W_QK, W_OV, W_U)
+    told = _story(pattern, x, W_QK, W_OV, W_U)
     return told | {"wants": told["looks at"]}
 
 
@@ -1524,29 +1675,30 @@ def told_for_every_position(pattern, x, W_QK, W_OV, W_U):
 def all_read_alike(pattern, x, W_QK, W_OV, W_U):
     """You added up the x of all positions alike. The head reads each as much as the pattern's last
     row says."""
-    last = pattern[:, -1]
-    return _told(last, x[:, -1], x, W_QK, x.sum(dim=1), W_OV, W_U)
+    return _story(pattern, x, W_QK, W_OV, W_U, read=x.sum(dim=1))
 
 
 def stream_added(pattern, x, W_QK, W_OV, W_U):
     """You added what the head writes to the stream, and looked at both. Wanted is what the head
     alone raises."""
-    told = story(pattern, x, W_QK, W_OV, W_U)
-    stream = x[:, -1] + _read(pattern[:, -1], x) @ W_OV
-    return told | {"raises": (stream @ W_U).argmax(dim=-1)}
+    stream = x[:, -1] @ W_U
+    return _story(
+        *(pattern, x, W_QK, W_OV, W_U),
+        most=lambda logits, dim: (logits + stream).argmax(dim=dim),
+    )
 
 
 def changed_most(pattern, x, W_QK, W_OV, W_U):
     """You took the token whose logit changes most, up or down. Wanted is the one that is raised
     most: no absolute values."""
-    told = story(pattern, x, W_QK, W_OV, W_U)
-    written = _read(pattern[:, -1], x) @ W_OV
-    return told | {"raises": (written @ W_U).abs().argmax(dim=-1)}
+    return _story(
+        pattern, x, W_QK, W_OV, W_U, most=lambda logits, dim: logits.abs().argmax(dim=dim)
+    )
 
 
 def last_position_left_out(pattern, x, W_QK, W_OV, W_U):
     """You left the last position out of the keys. It can read itself too."""
-    told = story(pattern, x, W_QK, W_OV, W_U)
+    told = _story(pattern, x, W_QK, W_OV, W_U)
     scores = einsum(x[:, -1] @ W_QK, x[:, :-1], "batch d_model, batch pos d_model -> batch pos")
     return told | {"wants": scores.argmax(dim=-1)}
 
@@ -1554,8 +1706,7 @@ def last_position_left_out(pattern, x, W_QK, W_OV, W_U):
 def no_query_key_circuit(pattern, x, W_QK, W_OV, W_U):
     """You compared the last x with every x, without W_QK: that is which positions are alike, for no
     head in particular."""
-    last = pattern[:, -1]
-    return _told(last, x[:, -1], x, torch.eye(len(W_QK)), _read(last, x), W_OV, W_U)
+    return _story(pattern, x, torch.eye(len(W_QK)), W_OV, W_U)
 
 
 def _prompts(batch: int, pos: int, d_model: int, d_vocab: int, seed: int) -> tuple[Tensor, ...]:
@@ -1586,6 +1737,7 @@ STORY = Exercise(
         reads_itself,
         only_the_most_read,
         nothing_moved,
+        W_OV_transposed,
         lowered,
         wants_taken_from_the_pattern,
         told_for_every_position,
@@ -1635,30 +1787,31 @@ QUIZZES = (
     Quiz(
         id="4-a",
         question=(
-            "Somebody plots W_Q of one head as a heatmap and finds that its third column is "
-            "large. What follows?"
+            "Somebody plots W_Q of one head as a heatmap and finds that its third column is large. "
+            "What follows?"
         ),
         options=(
             Option(
-                "The head's third query number matters most.",
+                "The third number of its queries matters most.",
                 False,
-                (
-                    "Another basis makes any column large or small, and the head is the same. "
-                    "Only products of W_Q and W_K mean something."
-                ),
+                "It is multiplied by the third number of the key. If W_K has a column of zeros "
+                "there, it does not matter at all.",
             ),
             Option(
-                "Nothing: the same head can be written with a small third column.",
+                "Nothing about what the head does.",
                 True,
-                (
-                    "Divide that column by a hundred and multiply the same column of W_K by a "
-                    "hundred: every score stays as it is."
-                ),
+                "Divide that column by a hundred and multiply the same column of W_K by a hundred: "
+                "every score stays as it is. Only the product of the two means something.",
             ),
             Option(
                 "The head attends to the third position.",
                 False,
                 "Columns of W_Q count d_head. Positions come in with the stream that is read.",
+            ),
+            Option(
+                "The head reads the stream's third wire most.",
+                False,
+                "W_Q is [d_model d_head]: the wires of the stream are its rows.",
             ),
         ),
     ),
@@ -1668,11 +1821,18 @@ QUIZZES = (
             "GPT-2 has 50,257 tokens. How many GB would one full OV circuit take, token × token, "
             "with 4 bytes a number? (1 GB is 10⁹ bytes.)"
         ),
-        number=50257**2 * 4 / 1e9,
+        number=50_257**2 * 4 / 1e9,
         tolerance=0.2,
+        slips={
+            2.526: "That is how many numbers it has, in billions. Each takes 4 bytes.",
+            5.05: "That is with 2 bytes a number. Here each takes 4.",
+            20.2: "That is with 8 bytes a number. Here each takes 4.",
+            80.8: "That is in bits. A byte has 8 of them.",
+            0.0257: "That is its two factors, [50,257 64] each. The whole table is asked for.",
+        },
         why=(
-            "50,257 squared is 2.5 billion entries of 4 bytes. Its two factors have "
-            "2 · 50,257 · 64 numbers, 26 MB."
+            "50,257² = 2,525,766,049 numbers of 4 bytes: 10.1 GB. Its two factors have 2 · 50,257 ·"
+            " 64 numbers, 26 MB."
         ),
     ),
     Quiz(
@@ -1682,23 +1842,25 @@ QUIZZES = (
             Option(
                 "It raises the logit of whatever token it attends to.",
                 False,
-                (
-                    "GPT-2's negative name mover, head 10 of layer 11, has 0.996 and lowers the "
-                    "name that it attends to."
-                ),
+                "GPT-2's negative name mover, head 10 of layer 11, has 0.996 and lowers the name "
+                "that it attends to.",
             ),
             Option(
-                "If it reads vectors as they are in W_E, it mostly writes back more of the same.",
-                True,
-                (
-                    "This much is algebra. Whether a late head reads such vectors is a question "
-                    "about the layers before it."
-                ),
-            ),
-            Option(
-                "It attends to the same token's last occurrence.",
+                "It attends to the last place where the same token stood.",
                 False,
                 "Where it attends is its QK circuit's business. The score is about OV alone.",
+            ),
+            Option(
+                "Without it the model would copy fewer words of a text.",
+                False,
+                "The score is made of weights, without any text. Its pattern may rest on the first "
+                "token, or other heads may copy the same words.",
+            ),
+            Option(
+                "Of vectors as they are in W_E it mostly writes more.",
+                True,
+                "This much is algebra. Whether a late head reads such vectors is a question about "
+                "the layers before it.",
             ),
         ),
     ),
@@ -1710,9 +1872,21 @@ QUIZZES = (
         ),
         options=(
             Option(
+                "Before the softmax another position was ahead.",
+                False,
+                "A softmax keeps the order. Every other position has 0.1 at most, so its score is "
+                "lower by ln 9 = 2.2 or more.",
+            ),
+            Option(
                 "Without the head, the model's answer stays the same.",
                 True,
-                "Attention is not use: it may write little there, or others may do the same.",
+                "Attention is not use: it may write little of what it reads, or others may do the "
+                "same.",
+            ),
+            Option(
+                "With another W_V it would attend elsewhere.",
+                False,
+                "Its pattern is made of its queries and keys alone, and W_V makes neither.",
             ),
             Option(
                 "The head lowers the answer's logit.",
@@ -1720,17 +1894,10 @@ QUIZZES = (
                 "OV decides what is done with what is read. Negative name movers do just that.",
             ),
             Option(
-                "It raises another token most.",
+                "It raises another token most of all.",
                 True,
-                (
-                    "It writes what W_OV makes of what it read, and a later MLP may turn that "
-                    "into the answer."
-                ),
-            ),
-            Option(
-                "The other positions together get more of its attention.",
-                False,
-                "A row of the pattern sums to 1: 0.1 is left for all others.",
+                "It writes what W_OV makes of what it read, and a later MLP may turn that into the "
+                "answer.",
             ),
         ),
     ),

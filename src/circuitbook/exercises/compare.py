@@ -10,6 +10,7 @@ import itertools
 import re
 import typing
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy
 import torch
@@ -37,15 +38,15 @@ def snapshot(value: object) -> object:
     if isinstance(value, Tensor):
         with torch._C.DisableTorchFunctionSubclass():  # a subclass must not answer for itself
             plain = Tensor.detach(value)
-            if plain.layout != torch.strided:
-                return plain
-            plain = Tensor.as_subclass(plain, Tensor)
-            return plain.clone() if plain.numel() <= LARGEST_SNAPSHOT else plain
+            if type(plain) is not Tensor:
+                plain = Tensor.as_subclass(plain, Tensor)
+            small = plain.layout == torch.strided and plain.numel() <= LARGEST_SNAPSHOT
+            return plain.clone() if small else plain
     if isinstance(value, tuple | list):
         entries = [snapshot(entry) for entry in value]
         return tuple(entries) if isinstance(value, tuple) else entries
-    if isinstance(value, dict):
-        return {key: snapshot(entry) for key, entry in value.items()}
+    if isinstance(value, Mapping):
+        return {key: snapshot(value[key]) for key in value}
     if isinstance(value, numpy.ndarray):
         return value.copy()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -74,6 +75,8 @@ def same(before: object, after: object) -> bool:
         return before.keys() == after.keys() and all(same(before[k], after[k]) for k in before)
     if dataclasses.is_dataclass(before):
         return same(_fields(before), _fields(after))
+    if isinstance(before, numpy.ndarray):
+        return isinstance(after, numpy.ndarray) and numpy.array_equal(before, after)
     if isinstance(before, int | float | str | None):
         return before == after or before != before
     return True
@@ -115,6 +118,8 @@ def first_difference(
             return differs(f"Wanted are {len(wanted)} values, as a {type(wanted).__name__}.")
         if len(got) != len(wanted):
             return differs(f"It has {len(got)} entries; wanted are {len(wanted)}.")
+        if order := _order(got, wanted, tolerance):
+            return differs(f"The entries are right, but in another order: {order} of the wanted.")
         parts = [
             (f"[{i}]", got[i], wanted[i], _inner(annotation, i, len(wanted)))
             for i in range(len(wanted))
@@ -161,11 +166,21 @@ def explanation(difference: Difference) -> tuple[str, str]:
         part = next(i for i in itertools.count() if got[i : i + 1] != wanted[i : i + 1])
         kind, where = f"The text differs from character {part + 1} on.", "the text differs."
     else:
-        kind, where = "", "the value differs."
+        kind, where = _number_kind(got, wanted, difference.tolerance), "the value differs."
     if difference.place:
         where = f"at `result{difference.place}`, {where}"
     lines = where, f"Came: {described(got, names)}", f"Wanted: {described(wanted, names)}"
     return kind, "\n".join(lines)
+
+
+def relation(difference: Difference) -> str:
+    """One sentence that gives every number of the result out of the wanted ones; else ""."""
+    got, wanted = difference.got, difference.wanted
+    if difference.reason or not isinstance(wanted, Tensor) or got.shape != wanted.shape:
+        return ""
+    return _relation(
+        got, wanted, axis_names(difference.annotation, wanted.ndim), difference.tolerance
+    )
 
 
 def described(value: object, names: Sequence[str] = ()) -> str:
@@ -224,10 +239,7 @@ def _tensor_reason(got: object, wanted: Tensor) -> str:
             "the last, without `.numpy()` and `numpy` functions."
         )
     if not isinstance(got, Tensor):
-        is_some = isinstance(got, tuple | list) and any(isinstance(part, Tensor) for part in got)
-        return f"It is a {type(got).__name__}; wanted is one torch.Tensor" + (
-            ": return only that one." if is_some else "."
-        )
+        return f"It is a {type(got).__name__}; wanted is one torch.Tensor{_of_tensors(got, wanted)}"
     if got.is_meta:
         return ON_META
     if got.device != wanted.device:
@@ -241,6 +253,16 @@ def _tensor_reason(got: object, wanted: Tensor) -> str:
         came, target = (f"{_kind(each)} ({_dtype(each)})" for each in (got, wanted))
         return f"It holds {came}; wanted {target}."
     return ""
+
+
+def _of_tensors(got: object, wanted: Tensor) -> str:
+    """What to do where several tensors came for one."""
+    if not isinstance(got, tuple | list) or not any(isinstance(part, Tensor) for part in got):
+        return "."
+    parts = wanted.shape[1:], len(got) == len(wanted)
+    if parts == (getattr(got[0], "shape", None), True) and got[0].shape != wanted.shape:
+        return ": put them together with `torch.stack`."
+    return ": return only that one."
 
 
 def _scalar_reason(got: object) -> str:
@@ -365,44 +387,236 @@ def _values_kind(
     got: Tensor, wanted: Tensor, right: Tensor, names: Sequence[str], tolerance: float
 ) -> str:
     """The first of these that is true, found by comparing."""
-    if (rearranged := _rearranged(got, wanted, names, tolerance)) and wanted.numel() > 1:
-        return rearranged
-    if wanted.dtype.is_floating_point:
-        for word, bad in (("NaN", got.isnan() & ~wanted.isnan()), ("infinite", got.isinf())):
-            bad = bad & ~right
-            if bad.any():
-                text = f"{int(bad.sum())} of {bad.numel()} numbers are {word}"
-                return f"{text}{_region(bad, names)}."
-    scalable = not wanted.dtype.is_complex and wanted.dtype != torch.bool and wanted.numel() > 2
-    if scalable and (scaled := _scaled_or_shifted(got, wanted, tolerance)):
-        return scaled
+    return (
+        _relation(got, wanted, names, tolerance)
+        or _not_finite(got, wanted, right, names)
+        or _nearly(got, wanted, tolerance)
+        or _same_along(got, wanted, names, tolerance)
+        or _wrong_in_part(right, names)
+        or _relation_along(got, wanted, names, tolerance)
+        or _sums(got, wanted, names)
+        or "It has the right shape, but the numbers differ."
+    )
+
+
+def _relation(got: Tensor, wanted: Tensor, names: Sequence[str], tolerance: float) -> str:
+    """What was done to the wanted tensor to get this one, where one deed explains every number."""
+    if wanted.numel() < 2:
+        return ""
+    if wanted.dtype == torch.bool:
+        inverted = got.dtype == torch.bool and bool((got != wanted).all())
+        return "True and False are the other way round." if inverted else ""
+    return (
+        _rearranged(got, wanted, names, tolerance)
+        or (_scaled_or_shifted(got, wanted, tolerance) if wanted.numel() > 2 else "")
+        or _function_of(got, wanted, names, tolerance)
+        or _reordered(got, wanted, names, tolerance)
+        or _moved(got, wanted, names, tolerance)
+    )
+
+
+def _function_of(got: Tensor, wanted: Tensor, names: Sequence[str], tolerance: float) -> str:
+    """Whether each number is the same function of the wanted one, or of the wanted ones in line."""
+    if wanted.dtype.is_complex or bool((got == got.flatten()[0]).all()):
+        return ""
+    wide = wanted.double()
+    functions = {f"{name} of what was wanted": function for name, function in FUNCTIONS.items()}
+    for i in reversed(range(wanted.ndim)):
+        functions |= {
+            f"the softmax over {names[i]} of what was wanted": partial(torch.softmax, dim=i),
+            f"what was wanted, summed up along {names[i]}": partial(torch.cumsum, dim=i),
+        }
+    for name, function in functions.items():
+        made = function(wide)
+        if bool(made.isfinite().any()) and _agree(got.double(), made, tolerance):
+            return f"It is {name}."
+    return ""
+
+
+FUNCTIONS = {
+    "the absolute value": torch.abs,
+    "the square": torch.square,
+    "the square root": torch.sqrt,
+    "e to the power": torch.exp,
+    "the logarithm": torch.log,
+    "1 divided by each number": torch.reciprocal,
+    "1 minus each number": lambda wanted: 1 - wanted,
+    "the positive part": torch.relu,
+    "the whole part": torch.round,
+}
+
+
+def _reordered(got: Tensor, wanted: Tensor, names: Sequence[str], tolerance: float) -> str:
+    """Whether it is the wanted tensor with its parts along one axis in another order."""
+    for i, n in enumerate(wanted.shape):
+        if not 2 <= n <= 64 or n * wanted.numel() > LARGEST_SNAPSHOT // 100:
+            continue
+        came, target = (each.movedim(i, 0).reshape(n, -1) for each in (got, wanted))
+        fits = _right(came[:, None].expand(n, n, -1), target.expand(n, n, -1), tolerance).all(dim=2)
+        order = fits.int().argmax(dim=1).tolist()
+        if bool(fits.any(dim=1).all()) and sorted(order) == list(range(n)) != order:
+            first = ", ".join(map(str, order[:6])) + ", ..." * (n > 6)
+            return f"The numbers are right, but {names[i]} is in another order: {first}."
+    return ""
+
+
+def _moved(got: Tensor, wanted: Tensor, names: Sequence[str], tolerance: float) -> str:
+    """Whether each place has what belongs to its neighbour, whatever came in at the end."""
+    for i, n in enumerate(wanted.shape):
+        if n < 3 or wanted.numel() < 6:
+            continue
+        for n_to, n_from in ((1, 0), (0, 1)):
+            came, target = got.narrow(i, n_to, n - 1), wanted.narrow(i, n_from, n - 1)
+            if _agree(came, target, tolerance) and not _agree(
+                wanted.narrow(i, n_to, n - 1), target, tolerance
+            ):
+                one, other = (_index(names[i], str(number)) for number in (n_from, n_to))
+                return f"It is moved by one place: what belongs at {one} came at {other}."
+    return ""
+
+
+def _not_finite(got: Tensor, wanted: Tensor, right: Tensor, names: Sequence[str]) -> str:
+    if not wanted.dtype.is_floating_point:
+        return ""
+    for word, bad in (("NaN", got.isnan() & ~wanted.isnan()), ("infinite", got.isinf())):
+        bad = bad & ~right
+        if bad.any():
+            return f"{int(bad.sum())} of {bad.numel()} numbers are {word}{_region(bad, names)}."
+    return ""
+
+
+def _nearly(got: Tensor, wanted: Tensor, tolerance: float) -> str:
+    if not wanted.dtype.is_floating_point or not _agree(got, wanted, max(0.01, 10 * tolerance)):
+        return ""
+    if got.dtype in (torch.float16, torch.bfloat16):
+        return f"It is right, but only to the few digits that {_dtype(got)} keeps: stay in float32."
+    finite = got.isfinite() & wanted.isfinite()
+    largest = (got.double() - wanted.double())[finite].abs().max()
+    return f"It is nearly right: no number is off by more than {float(largest):.2g}."
+
+
+def _wrong_in_part(right: Tensor, names: Sequence[str]) -> str:
     if region := _region(~right, names):
         return f"It is wrong only{region}."
-    if scalable and (scaled := _scaled_or_shifted_along(got, wanted, names, tolerance)):
-        return scaled
-    return "It has the right shape, but the numbers differ."
+    if region := _between_positions(right, names):
+        return f"It is right only{region}."
+    for i, name in enumerate(names):
+        bad = (~right).movedim(i, 0).flatten(1).any(dim=1) if right.ndim > 1 else ~right
+        few = (~bad).nonzero().flatten().tolist()
+        if 0 < len(few) <= len(bad) // 2:
+            return f"It is right only at {_index(name, _counted(few))}."
+    return ""
+
+
+def _same_along(got: Tensor, wanted: Tensor, names: Sequence[str], tolerance: float) -> str:
+    """Whether every place along an axis has the same, which it should not."""
+    if got.numel() > 2 and bool((got == got.flatten()[0]).all()):
+        return f"Every number is {_shown(got.flatten()[0])}."
+    for i, n in enumerate(wanted.shape):
+        is_same = bool((got == got.narrow(i, 0, 1)).all())
+        if n < 2 or not is_same or bool((wanted == wanted.narrow(i, 0, 1)).all()):
+            continue
+        of = f"every index of {names[i]}" if names[i].startswith("axis ") else f"every {names[i]}"
+        for j in range(n):
+            if _agree(got.select(i, 0), wanted.select(i, j), tolerance):
+                return f"It has at {of} what belongs at {_index(names[i], str(j))}."
+        return f"It is the same at {of}; wanted is not."
+    return ""
+
+
+def _sums(got: Tensor, wanted: Tensor, names: Sequence[str]) -> str:
+    """Over which axis the numbers sum to 1, where the wanted ones do over one."""
+
+    def axes(tensor: Tensor) -> list[str]:
+        wide = tensor.double()
+        return [
+            names[i]
+            for i, n in enumerate(tensor.shape)
+            if n > 1 and bool((wide >= -1e-6).all() & ((wide.sum(dim=i) - 1).abs() < 1e-3).all())
+        ]
+
+    if wanted.dtype.is_complex or wanted.dtype == torch.bool or not (target := axes(wanted)):
+        return ""
+    came = axes(got)
+    if set(came) & set(target):
+        return ""
+    if came:
+        return f"It sums to 1 over {_listed(came)}; wanted sums to 1 over {_listed(target)}."
+    return f"It does not sum to 1 over {_listed(target)}; wanted does."
+
+
+def _number_kind(got: object, wanted: object, tolerance: float) -> str:
+    """What was done to the one wanted number, or at least whether it is too large."""
+    came, target = _number(got), _number(wanted)
+    if came is None or isinstance(target, bool | complex | None):
+        return ""
+    if not numpy.isfinite(came):
+        return "It is NaN." if came != came else "It is infinite."
+    other = f"It is another number: too {'large' if came > target else 'small'}."
+    if not numpy.isfinite(target):
+        return ""
+    if isinstance(target, int) and abs(came - target) == 1:
+        return f"It is one too {'many' if came > target else 'few'}."
+    if came == 0 or target == 0:
+        return other
+    if abs(came - target) <= max(0.01, 10 * tolerance) * abs(target):
+        return f"It is nearly right: off by {abs(came - target):.2g}."
+    for factor in [-1, *range(2, 21)]:
+        if abs(came - factor * target) <= tolerance / 10 * abs(came):
+            return "The sign is wrong." if factor < 0 else f"It is {factor} times what was wanted."
+        if abs(factor * came - target) <= tolerance / 10 * abs(target):
+            return f"It is 1/{factor} of what was wanted."
+    wide = torch.tensor(float(target), dtype=torch.float64)
+    for name, function in FUNCTIONS.items():
+        if abs(float(function(wide)) - came) <= tolerance / 10 * abs(came):
+            return f"It is {name} of what was wanted.".replace(" each number of what", " what")
+    return other
+
+
+def _order(got: Sequence, wanted: Sequence, tolerance: float) -> str:
+    """Which of the wanted entries came, such as "2, 0, 1", where they came in another order."""
+    n = len(wanted)
+    if not 2 <= n <= 12:
+        return ""
+    fits = [
+        [j for j in range(n) if first_difference(entry, wanted[j], tolerance) is None]
+        for entry in got
+    ]
+    order = [places[0] for places in fits if len(places) == 1]
+    in_another = sorted(order) == list(range(n)) != order
+    return f"number {_counted(order)}" if in_another else ""
 
 
 def _scaled_or_shifted(got: Tensor, wanted: Tensor, tolerance: float) -> str:
     """Whether one factor, or one added constant, explains all numbers."""
+    if wanted.dtype.is_complex:
+        return ""
     factor, shift = _factor_and_shift(got, wanted, tuple(range(wanted.ndim)))
-    if float(factor) != 0 and _agree(got.double(), wanted * factor, tolerance):
-        if abs(float(factor) + 1) < 1e-3:
+    number = float(factor)
+    if not factor.isfinite() or not shift.isfinite():
+        return ""
+    if number != 0 and _agree(got.double(), wanted * factor, tolerance):
+        if abs(number + 1) < 1e-3:
             return "The sign is the other way round."
-        return f"It is right up to a factor of {float(factor):.3g}."
+        whole = 1 < 1 / number < 1000 and abs(1 / number - round(1 / number)) < 1e-3
+        return (
+            f"It is right up to a factor of {f'1/{1 / number:.3g}' if whole else f'{number:.3g}'}."
+        )
     if _agree(got.double(), wanted + shift, tolerance):
         return f"It is off by a constant: {float(shift):.3g} everywhere."
     return ""
 
 
-def _scaled_or_shifted_along(
-    got: Tensor, wanted: Tensor, names: Sequence[str], tolerance: float
-) -> str:
+def _relation_along(got: Tensor, wanted: Tensor, names: Sequence[str], tolerance: float) -> str:
     """Whether one factor, or one constant, for each line along some axis explains all numbers."""
+    if wanted.dtype.is_complex or wanted.dtype == torch.bool or wanted.ndim < 2:
+        return ""
     for i in reversed(range(wanted.ndim)):
-        if wanted.ndim < 2 or wanted.shape[i] < 3:
+        if wanted.shape[i] < 3:
             continue
         factor, shift = _factor_and_shift(got, wanted, (i,))
+        if not (factor.isfinite() & shift.isfinite()).all():
+            continue
         several = [
             f"{', '.join(f'{number:.3g}' for number in each.flatten()[:3].tolist())}, ..."
             for each in (factor, shift)
@@ -424,15 +638,8 @@ def _factor_and_shift(got: Tensor, wanted: Tensor, axes: tuple[int, ...]) -> tup
 
 def _region(wrong: Tensor, names: Sequence[str]) -> str:
     """Such as " where k_pos > q_pos" or " at pos 0", when that says where; else ""."""
-    if "q_pos" in names and "k_pos" in names:
-        places = torch.meshgrid(*map(torch.arange, wrong.shape), indexing="ij")
-        q_pos, k_pos = places[names.index("q_pos")], places[names.index("k_pos")]
-        relations = {"=": k_pos == q_pos, ">": k_pos > q_pos, "<": k_pos < q_pos}
-        relations |= {"≥": k_pos >= q_pos, "≤": k_pos <= q_pos}
-        for sign, relation in relations.items():
-            mostly = 2 * wrong.sum() >= relation.sum() > 0
-            if mostly and not relation.all() and not wrong[~relation].any():
-                return f" where k_pos {sign} q_pos"
+    if positions := _between_positions(wrong, names):
+        return positions
     parts = []
     for i, name in enumerate(names):
         bad = wrong.movedim(i, 0).reshape(wrong.shape[i], -1).any(dim=1)
@@ -442,9 +649,28 @@ def _region(wrong: Tensor, names: Sequence[str]) -> str:
         if wrong_at == list(range(wrong_at[0], len(bad))) and len(wrong_at) > 1:
             parts.append(f"from {_index(name, str(wrong_at[0]))} on")
         elif 2 * len(wrong_at) <= len(bad):
-            indices = ", ".join(map(str, wrong_at[:4])) + ", ..." * (len(wrong_at) > 4)
-            parts.append(f"at {_index(name, indices)}")
+            last = ", the last" if wrong_at == [len(bad) - 1] and len(bad) > 2 else ""
+            parts.append(f"at {_index(name, _counted(wrong_at))}{last}")
     return f" {' and '.join(parts)}" if parts else ""
+
+
+def _between_positions(marked: Tensor, names: Sequence[str]) -> str:
+    """Such as " where k_pos > q_pos", when most of what lies there is marked, and nothing else."""
+    if "q_pos" not in names or "k_pos" not in names or not marked.any():
+        return ""
+    places = torch.meshgrid(*map(torch.arange, marked.shape), indexing="ij")
+    q_pos, k_pos = places[names.index("q_pos")], places[names.index("k_pos")]
+    relations = {"=": k_pos == q_pos, ">": k_pos > q_pos, "<": k_pos < q_pos}
+    relations |= {"≥": k_pos >= q_pos, "≤": k_pos <= q_pos}
+    for sign, there in relations.items():
+        mostly = 2 * marked.sum() >= there.sum() > 0
+        if mostly and not there.all() and not marked[~there].any():
+            return f" where k_pos {sign} q_pos"
+    return ""
+
+
+def _counted(places: Sequence[int]) -> str:
+    return ", ".join(map(str, places[:4])) + ", ..." * (len(places) > 4)
 
 
 def _index(name: str, indices: str) -> str:

@@ -1,6 +1,9 @@
-"""Run a reader's function so that nothing it does harms the session: no loop, exit, error or print.
+"""Run a reader's function so that nothing it does harms the session: no loop, exit, error, print
+or hunger for memory.
 
-The function runs in a thread of its own, which is told to stop when its time is over.
+The function runs in a thread of its own, which is told to stop when its time is over. A call into C
+that never returns cannot be stopped, only left behind: its thread keeps its memory limit, and is
+told to stop as soon as it comes back.
 """
 
 import ctypes
@@ -8,10 +11,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-STOP_SECONDS = 0.6  # how long we ask a thread to stop before we leave it behind
+import psutil
+
+try:
+    import resource
+
+    LIMIT = resource.getrlimit(resource.RLIMIT_DATA)  # of the session, to go back to
+except (ImportError, AttributeError):  # not Linux: nothing can be refused, `_wait` alone looks
+    LIMIT = None
+
+STOP_SECONDS = 0.5  # how long we ask a thread to stop before we leave it behind
 PRINTED_CHARACTERS = 2000
+MEMORY = 2 * 1024**3  # bytes that a check may take more than the session had
 
 
 class TimeLimit(SystemExit):
@@ -34,9 +48,12 @@ class Runs:
     timed_out: bool
     stopped: bool  # False: the thread did not listen and is still running
     printed: str
+    too_much_memory: bool = False
 
 
-def run_all(tasks: Sequence[Callable[[], object]], seconds: float) -> Runs:
+def run_all(
+    tasks: Sequence[Callable[[], object]], seconds: float, stop_seconds: float = STOP_SECONDS
+) -> Runs:
     """The outcome of each task, run one after the other within `seconds` for all of them.
 
     Ctrl-C (the stop button) stops the tasks and raises KeyboardInterrupt here.
@@ -62,30 +79,63 @@ def run_all(tasks: Sequence[Callable[[], object]], seconds: float) -> Runs:
     streams = sys.stdout, sys.stderr
     stdout, stderr = _Captured(streams[0], thread), _Captured(streams[1], thread)
     sys.stdout, sys.stderr = stdout, stderr
+    too_much = False
+    _limit_memory()
     try:
         thread.start()
-        _wait(done, seconds)
+        too_much = _wait(done, seconds)
     finally:
         finished = tuple(outcomes)
         over.set()
-        stopped = _stop(thread)
-        # a thread that is left behind must not write into the reader's other cells
-        sys.stdout, sys.stderr = streams if stopped else (stdout, stderr)
+        stopped = _stop(thread, stop_seconds)
+        if stopped:
+            sys.stdout, sys.stderr = streams
+            _lift_the_limit()
+        else:  # it must not write into the reader's other cells, nor take all the memory
+            threading.Thread(target=_stop_at_last, args=(thread,), daemon=True).start()
     timed_out = len(finished) < len(tasks)
     printed = "\n".join(text for text in (stdout.text(), stderr.text()) if text)
-    return Runs(finished, timed_out, stopped, printed)
+    return Runs(finished, timed_out, stopped, printed, too_much)
 
 
-def _wait(done: threading.Event, seconds: float) -> None:
+def _limit_memory() -> None:
+    """From now on a request for more than MEMORY fails at once, where the system can refuse it."""
+    if LIMIT is None:
+        return
+    with suppress(AttributeError, ValueError, OSError):  # psutil names `data` on Linux alone
+        taken = psutil.Process().memory_info().data
+        limits = [taken + MEMORY, *(limit for limit in LIMIT if limit >= 0)]
+        resource.setrlimit(resource.RLIMIT_DATA, (min(limits), LIMIT[1]))
+
+
+def _lift_the_limit() -> None:
+    if LIMIT is not None:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, LIMIT)
+
+
+def _stop_at_last(thread: threading.Thread) -> None:
+    while not _stop(thread, STOP_SECONDS):
+        pass
+    _lift_the_limit()
+
+
+def _wait(done: threading.Event, seconds: float) -> bool:
+    """Returns when the tasks are done, the time is over, or, with True, memory is running out."""
     deadline = time.monotonic() + seconds
-    while not done.wait(min(0.1, max(0.0, deadline - time.monotonic()))):  # short: lets Ctrl-C in
+    process = psutil.Process()
+    at_first = process.memory_info().rss
+    while not done.wait(min(0.05, max(0.0, deadline - time.monotonic()))):  # short: lets Ctrl-C in
+        if process.memory_info().rss - at_first > MEMORY:
+            return True
         if time.monotonic() >= deadline:
-            return
+            break
+    return False
 
 
-def _stop(thread: threading.Thread) -> bool:
-    """True when the thread has ended, after asking it again and again for STOP_SECONDS."""
-    deadline = time.monotonic() + STOP_SECONDS
+def _stop(thread: threading.Thread, seconds: float) -> bool:
+    """True when the thread has ended, after asking it again and again for so many seconds."""
+    deadline = time.monotonic() + seconds
     thread.join(timeout=0.02)
     while thread.is_alive() and time.monotonic() < deadline:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(

@@ -17,7 +17,13 @@ from circuitbook.plots.curves import (
 from circuitbook.plots.grids import plot_heads, plot_lens, plot_matrix
 from circuitbook.plots.hooks import HookMap
 from circuitbook.plots.house import COLOURS, HOUSE, SHARES, SIGNED
-from circuitbook.plots.planes import Edge, plot_circuit, plot_eigenvalues, plot_plane
+from circuitbook.plots.planes import (
+    Edge,
+    plot_circuit,
+    plot_directions,
+    plot_eigenvalues,
+    plot_plane,
+)
 from circuitbook.plots.tables import NumberTable, Table
 from circuitbook.plots.text import AttentionView, ColouredText
 
@@ -36,6 +42,7 @@ __all__ = [
     "plot_bars",
     "plot_circuit",
     "plot_curves_together",
+    "plot_directions",
     "plot_eigenvalues",
     "plot_heads",
     "plot_histogram",

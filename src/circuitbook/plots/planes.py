@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 import torch
 from jaxtyping import Complex, Float
+from plotly.subplots import make_subplots
 from torch import Tensor
 
 from circuitbook.plots.house import (
@@ -18,6 +19,7 @@ from circuitbook.plots.house import (
     SYMBOLS,
     check_names,
     check_numbers,
+    greatest,
     label,
     labels,
     rounded,
@@ -26,6 +28,7 @@ from circuitbook.plots.house import (
 )
 
 BELOW_ZERO = "; red and dotted: below 0"
+SHORT = 0.1  # an arrow shorter than this share of its panel's half is a dot
 FEW = 20  # points that can all carry their names; edges that can all carry their numbers
 
 
@@ -133,6 +136,48 @@ def plot_eigenvalues(
     return figure.update_yaxes(
         title_text=f"imaginary part{end}", range=span, scaleanchor="x", constrain="domain"
     )
+
+
+def plot_directions(
+    panels: Mapping[str, Float[Tensor, "vector 2"]], title: str, *, x_title: str, y_title: str
+) -> go.Figure:
+    """Vectors of a plane as arrows from 0, a panel for each set, each arrow numbered from 0 on.
+
+    A number has its colour in all panels; arrows too short to see are dots with a name on hover.
+    Raises ValueError where there is no panel.
+    """
+    if not panels:
+        raise ValueError("plot_directions got no panels; give at least one.")
+    for vectors in panels.values():
+        check_numbers("plot_directions", vectors)
+    far = 1.25 * max(greatest(vectors) for vectors in panels.values())
+    figure = titled(title=title, height=340, showlegend=False, margin_t=85)
+    make_subplots(cols=len(panels), subplot_titles=labels(panels), figure=figure)
+    figure.update_annotations(font_size=13)
+    for column, vectors in enumerate(panels.values(), start=1):
+        for number, (x, y) in enumerate(vectors.tolist()):
+            visible = (x**2 + y**2) ** 0.5 > SHORT * far
+            colour = COLOURS[number % len(COLOURS)]
+            arrow = go.Scatter(
+                x=[0, x],
+                y=[0, y],
+                text=["", str(number)],
+                mode="lines+markers+text" if visible else "markers",
+                textposition=f"{'top' if y > 0 else 'bottom'} center",
+                line={"color": colour, "width": 2},
+                marker={"color": colour, "opacity": 1, "symbol": "arrow", "angleref": "previous"}
+                | {"size": [0, 12]}
+                if visible
+                else {"color": colour, "size": 5},
+                cliponaxis=False,
+                hovertemplate=f"{number}: (%{{x:.2f}}, %{{y:.2f}})<extra></extra>",
+            )
+            figure.add_trace(arrow, row=1, col=column)
+        figure.update_yaxes(scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
+    span = {"range": [-far, far], "constrain": "domain", "zerolinecolor": FAINT}
+    figure.update_xaxes(title={"text": x_title, "font_size": 13}, **span)
+    figure.update_yaxes(title={"text": y_title, "font_size": 13}, col=1)
+    return figure.update_yaxes(**span)
 
 
 @dataclass(frozen=True)

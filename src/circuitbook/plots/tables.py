@@ -41,17 +41,17 @@ class Table:
 
     def _repr_html_(self) -> str:
         head, *body = self.rows
-        lines = ["<table><thead><tr>", *(f"<th>{html.escape(cell)}</th>" for cell in head)]
-        lines.append("</tr></thead><tbody>")
-        for row in body:
-            tags = ["th" if self.first_is_name else "td", *["td"] * (len(row) - 1)]
-            cells = (
-                f'<{tag} style="text-align:{"right" if right else "left"}">{html.escape(cell)}'
-                f"</{tag}>"
-                for tag, cell, right in zip(tags, row, self.to_the_right, strict=True)
-            )
-            lines.append(f"<tr>{''.join(cells)}</tr>")
-        return "".join([*lines, "</tbody></table>"])
+        head_row = self._html_row(head, ["th"] * len(head))
+        tags = ["th" if self.first_is_name else "td", *["td"] * (len(head) - 1)]
+        rows = "".join(self._html_row(row, tags) for row in body)
+        return f"<table><thead>{head_row}</thead><tbody>{rows}</tbody></table>"
+
+    def _html_row(self, row: Sequence[str], tags: Sequence[str]) -> str:
+        cells = (
+            f'<{tag} style="text-align:{"right" if right else "left"}">{html.escape(cell)}</{tag}>'
+            for tag, cell, right in zip(tags, row, self.to_the_right, strict=True)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
 
 
 class NumberTable(Table):
