@@ -1468,7 +1468,7 @@ progress(6)
 # **Explain it to a colleague.** Without looking back: Which result would have refuted your claim,
 # and how likely was it? Why twins, why a mean and not 0, why random heads of the same layers? What
 # does your claim leave open? And the question that decides: if somebody repeats it on sentences
-# that you have not seen, what will he find?
+# that you have not seen, what will they find?
 #
 # **Read next.** Wang et al. 2022, "Interpretability in the Wild", all of it: you know now how each
 # of its figures is made. Then chapter 7, on what lies beyond heads: patching on a map, features
