@@ -312,7 +312,7 @@ def _sweep(
             some = row[first : first + at_once]
             copies = resid_pre.repeat(len(some), 1, 1)
             logits = run_from(model, copies, layer, _side_by_side(some), logits_at)
-            values += [_average(metric, share) for share in logits.chunk(len(some))]
+            values += [mean_metric(metric, share) for share in logits.chunk(len(some))]
         return torch.stack(values)
 
     baseline = metrics([{}], model.cfg.n_layers - 1)[0]
@@ -346,7 +346,7 @@ def _side_by_side(interventions: Sequence[Edits]) -> Edits:
     return {name: on_copies(name) for name in interventions[0]}
 
 
-def _average(metric: Metric, logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
+def mean_metric(metric: Metric, logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
     """The metric, averaged over rows; a ValueError unless it is a number, or one for each row."""
     value = metric(logits)
     shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -11,35 +11,27 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuitbook.cache import needs_our_model, run_from, run_with_cache
-from circuitbook.exercises.cards import Card
-from circuitbook.interventions import Averaged, Metric
+from circuitbook.exercises.cards import Card, ShownAsCard
+from circuitbook.interventions import Averaged, Metric, mean_metric
 from circuitbook.parts import Head, head_named
 
 AT_ONCE = 512  # tokens in one batch of ablated runs
 
 
 @dataclass(frozen=True, repr=False)
-class Claim:
+class Claim(ShownAsCard):
     """A finding that names heads, and what would have shown it to be wrong."""
 
     text: object  # a sentence
     heads: object  # ("L3H4", ...)
     refuted_if: object  # a sentence, too
 
-    def _card(self) -> Card:
+    @property
+    def card(self) -> Card:
         heads = self.heads
         named = ", ".join(map(str, heads)) if isinstance(heads, list | tuple) else str(heads)
         lines = (f"Heads: {named}", f"Refuted if: {self.refuted_if}")
         return Card("hint", f"The claim: {self.text}", lines)
-
-    def __repr__(self) -> str:
-        return repr(self._card())
-
-    def _repr_pretty_(self, printer: object, cycle: bool) -> None:
-        printer.text(repr(self))
-
-    def _repr_html_(self) -> str:
-        return self._card()._repr_html_()
 
 
 @dataclass(eq=False)
@@ -139,7 +131,7 @@ def against_random_heads(
         resid_pre = cache[before].repeat(len(some), 1, 1)
         edits = {names[layer]: _ablation(some, layer, means[names[layer]]) for layer in layers}
         logits = run_from(model, resid_pre, layers[0], edits, logits_at)
-        return [_number(metric, share) for share in logits.chunk(len(some))]
+        return [mean_metric(metric, share).item() for share in logits.chunk(len(some))]
 
     at_once = max(1, AT_ONCE // tokens.numel())
     both = [(), chosen, *sets]
@@ -210,18 +202,3 @@ def _random_sets(chosen: Sequence[Head], n_heads: int, n: int, seed: int) -> lis
 def _heads(layers: Sequence[int], indices: Sequence[Sequence[int]]) -> tuple[Head, ...]:
     pairs = zip(layers, indices, strict=True)
     return tuple(Head(layer, index) for layer, row in pairs for index in row)
-
-
-def _number(metric: Metric, logits: Float[Tensor, "prompt pos d_vocab"]) -> float:
-    """The metric, averaged over prompts."""
-    value = metric(logits)
-    shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-    if shape not in ([], [len(logits)], "float", "int"):
-        raise ValueError(
-            f"The metric returned {shape} for logits of {list(logits.shape)}; return one number, "
-            f"or a tensor with one for each of the {len(logits)} prompts."
-        )
-    mean = torch.as_tensor(value).double().mean().item()
-    if math.isnan(mean):
-        raise ValueError("The metric is NaN; look for the first activation that holds NaN.")
-    return mean

@@ -14,7 +14,7 @@ from torch import Tensor
 from circuitbook.attribution import LogitAttribution, LogitLens
 from circuitbook.capstone.claims import Claim, Investigation, RandomHeads
 from circuitbook.capstone.prompts import Behaviour, Prompts
-from circuitbook.exercises.cards import Card
+from circuitbook.exercises.cards import Card, ShownAsCard
 from circuitbook.export import notebook_path, read_notebook
 
 STEP = re.compile(r"^(#+)\s+Step\s+([1-6])\b")
@@ -50,7 +50,7 @@ class Criterion:
 
 
 @dataclass(frozen=True, repr=False)
-class Review:
+class Review(ShownAsCard):
     """What an investigation has and what it lacks; not whether its finding is right."""
 
     criteria: tuple[Criterion, ...]
@@ -64,7 +64,8 @@ class Review:
     def complete(self) -> bool:
         return not self.missing
 
-    def _card(self) -> Card:
+    @property
+    def card(self) -> Card:
         there = len(self.criteria) - len(self.missing)
         title = f"Your investigation has {there} of the {len(self.criteria)} things that it needs."
         lines = (f"{'✓' if one.there else '○'} {one.name}: {one.line}" for one in self.criteria)
@@ -76,15 +77,6 @@ class Review:
             "Cmd+S) and run this cell again."
         )
         return Card("passed" if self.complete else "progress", title, (*lines, end))
-
-    def __repr__(self) -> str:
-        return repr(self._card())
-
-    def _repr_pretty_(self, printer: object, cycle: bool) -> None:
-        printer.text(repr(self))
-
-    def _repr_html_(self) -> str:
-        return self._card()._repr_html_()
 
 
 class _LackingError(Exception):

@@ -132,6 +132,21 @@ def _box(colour: str, filled: float, radius: int, said: str) -> str:
     )
 
 
+class ShownAsCard:
+    """What has a `card` and is shown as that: HTML in a notebook, the same words as text."""
+
+    card: Card
+
+    def __repr__(self) -> str:
+        return repr(self.card)
+
+    def _repr_pretty_(self, printer, cycle: bool) -> None:
+        printer.text(repr(self))
+
+    def _repr_html_(self) -> str:
+        return self.card._repr_html_()
+
+
 def _div(style: str, content: str) -> str:
     return f'<div style="{style}">{content}</div>'
 

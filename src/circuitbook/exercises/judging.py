@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from circuitbook.exercises.cards import Card, listed
+from circuitbook.exercises.cards import Card, ShownAsCard, listed
 from circuitbook.exercises.compare import (
     described,
     explanation,
@@ -55,7 +55,7 @@ TOO_MUCH_MEMORY = (
 
 
 @dataclass(frozen=True, repr=False)
-class Verdict:
+class Verdict(ShownAsCard):
     """What a check found: true when the answer passed, a card in a notebook, text elsewhere."""
 
     exercise: str
@@ -77,15 +77,6 @@ class Verdict:
             paragraphs.append("Your code printed:")
         title = f"{self.exercise} {self.title}: {self.status}"
         return Card(self.status, title, tuple(filter(None, paragraphs)), self.printed)
-
-    def __repr__(self) -> str:
-        return repr(self.card)
-
-    def _repr_pretty_(self, printer, cycle: bool) -> None:
-        printer.text(repr(self))
-
-    def _repr_html_(self) -> str:
-        return self.card._repr_html_()
 
 
 def judge(exercise: Exercise, function: object) -> Verdict:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from circuitbook import progress as stored
-from circuitbook.exercises.cards import Boxes, Card, listed
+from circuitbook.exercises.cards import Boxes, Card, ShownAsCard, listed
 from circuitbook.exercises.engine import chapters
 
 PASSED, TRIED, OPEN = "■", "◧", "□"  # exercises
@@ -94,7 +94,7 @@ class ChapterProgress:
 
 
 @dataclass(frozen=True, repr=False)
-class Progress:
+class Progress(ShownAsCard):
     """What this reader has passed, in the whole book or in one chapter."""
 
     chapters: tuple[ChapterProgress, ...]
@@ -179,15 +179,6 @@ class Progress:
         events = [vars(event) for event in stored.all_events()]
         document = {"next": self.next and self.next.id, "chapters": chapters, "events": events}
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-    def __repr__(self) -> str:
-        return repr(self.card)
-
-    def _repr_pretty_(self, printer, cycle: bool) -> None:
-        printer.text(repr(self))
-
-    def _repr_html_(self) -> str:
-        return self.card._repr_html_()
 
 
 def progress(chapter: int | None = None) -> Progress:
