@@ -304,16 +304,8 @@ def _sweep(
     _, cache = run_with_cache(model, tokens, names)
 
     def metrics(row: Sequence[Edits], layer: int) -> Tensor:
-        """Several at a time, in one batch of as many copies of the tokens."""
         resid_pre = cache[f"blocks.{layer}.hook_resid_pre"]
-        at_once = max(1, AT_ONCE // tokens.numel())
-        values = []
-        for first in range(0, len(row), at_once):
-            some = row[first : first + at_once]
-            copies = resid_pre.repeat(len(some), 1, 1)
-            logits = run_from(model, copies, layer, _side_by_side(some), logits_at)
-            values += [mean_metric(metric, share) for share in logits.chunk(len(some))]
-        return torch.stack(values)
+        return metric_under_each(model, resid_pre, layer, row, metric, logits_at)
 
     baseline = metrics([{}], model.cfg.n_layers - 1)[0]
     values = torch.stack([metrics(*pair) for pair in zip(interventions, layers, strict=True)])
@@ -333,6 +325,29 @@ def _check_run(model: Transformer, tokens: Tensor, by: object, logits_at: object
         needs_same_model(cache, model)
 
 
+def metric_under_each(
+    model: Transformer,
+    resid_pre: Float[Tensor, "batch pos d_model"],
+    layer: int,
+    interventions: Sequence[Edits],
+    metric: Metric,
+    logits_at: Sequence[int] | None = None,
+) -> Float[Tensor, " intervention"]:
+    """The metric, averaged over rows, of a run from `layer` on under each of some interventions.
+
+    They all edit the same activations. Several run at a time, in one batch of as many copies.
+    """
+    n_batch, length, _ = resid_pre.shape
+    at_once = max(1, AT_ONCE // (n_batch * length))
+    values = []
+    for first in range(0, len(interventions), at_once):
+        some = interventions[first : first + at_once]
+        copies = resid_pre.repeat(len(some), 1, 1)
+        logits = run_from(model, copies, layer, _side_by_side(some), logits_at)
+        values += [_mean_metric(metric, share) for share in logits.chunk(len(some))]
+    return torch.stack(values)
+
+
 def _side_by_side(interventions: Sequence[Edits]) -> Edits:
     """The interventions as one on a batch of as many copies: each edits its own copy."""
 
@@ -346,7 +361,7 @@ def _side_by_side(interventions: Sequence[Edits]) -> Edits:
     return {name: on_copies(name) for name in interventions[0]}
 
 
-def mean_metric(metric: Metric, logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
+def _mean_metric(metric: Metric, logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
     """The metric, averaged over rows; a ValueError unless it is a number, or one for each row."""
     value = metric(logits)
     shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__

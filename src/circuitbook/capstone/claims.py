@@ -2,20 +2,25 @@
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations, product
+from itertools import combinations, product
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuitbook.cache import needs_our_model, run_from, run_with_cache
+from circuitbook.cache import needs_our_model, run_with_cache
 from circuitbook.exercises.cards import Card, ShownAsCard
-from circuitbook.interventions import Averaged, Metric, mean_metric
+from circuitbook.interventions import (
+    Averaged,
+    Edits,
+    Metric,
+    combined,
+    metric_under_each,
+    replace_head,
+)
 from circuitbook.parts import Head, head_named
-
-AT_ONCE = 512  # tokens in one batch of ablated runs
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,25 +127,23 @@ def against_random_heads(
     sets = _random_sets(chosen, model.cfg.n_heads, n, seed)
     layers = sorted({head.layer for head in chosen})
     before = f"blocks.{layers[0]}.hook_resid_pre"
-    names = {layer: f"blocks.{layer}.attn.hook_z" for layer in layers}
-    _, cache = run_with_cache(model, tokens, [before, *names.values()])
+    names = [f"blocks.{layer}.attn.hook_z" for layer in layers]
+    _, cache = run_with_cache(model, tokens, [before, *names])
     means = Averaged(cache, each_position=True)
+    knocked_out = [
+        combined(*(replace_head(head, model.cfg, means) for head in some))
+        for some in (chosen, *sets)
+    ]
 
-    def metrics(some: Sequence[Sequence[Head]]) -> list[float]:
-        """The metric without each of some sets, all in one batch of as many copies."""
-        resid_pre = cache[before].repeat(len(some), 1, 1)
-        edits = {names[layer]: _ablation(some, layer, means[names[layer]]) for layer in layers}
-        logits = run_from(model, resid_pre, layers[0], edits, logits_at)
-        return [mean_metric(metric, share).item() for share in logits.chunk(len(some))]
-
-    at_once = max(1, AT_ONCE // tokens.numel())
-    both = [(), chosen, *sets]
-    values = list(
-        chain.from_iterable(
-            metrics(both[first : first + at_once]) for first in range(0, len(both), at_once)
+    def metrics(interventions: Sequence[Edits]) -> list[float]:
+        resid_pre = cache[before]
+        under_each = metric_under_each(
+            model, resid_pre, layers[0], interventions, metric, logits_at
         )
-    )
-    baseline, without, *others = values
+        return under_each.tolist()
+
+    (baseline,) = metrics([{}])
+    without, *others = metrics(knocked_out)
     return RandomHeads(
         heads=tuple(map(str, chosen)),
         baseline=baseline,
@@ -149,21 +152,6 @@ def against_random_heads(
         random_effects=torch.tensor(others, dtype=torch.float64) - baseline,
         tokens=tokens,
     )
-
-
-def _ablation(
-    sets: Sequence[Sequence[Head]], layer: int, mean: Float[Tensor, "1 pos head d_head"]
-) -> Callable[[Tensor], Tensor]:
-    """The edit of one layer's z in a batch with a copy of the prompts for each set."""
-    removed = torch.zeros(len(sets), mean.shape[2], dtype=torch.bool, device=mean.device)
-    for row, some in enumerate(sets):
-        removed[row, [head.index for head in some if head.layer == layer]] = True
-
-    def edit(z: Tensor) -> Tensor:
-        rows = removed.repeat_interleave(len(z) // len(sets), dim=0)
-        return torch.where(rows[:, None, :, None], mean, z)
-
-    return edit
 
 
 def _named_heads(heads: object, cfg: object) -> tuple[Head, ...]:
